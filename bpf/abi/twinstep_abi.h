@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The one header that the XDP programs and user space share: what is written in front of a frame, what travels on the
+ * link between the hosts in raw Ethernet frames, and the maps' keys and values. Sizes are asserted by both sides.
+ * Multi-byte fields are in host order unless the name ends in _be; both hosts are little-endian (asserted at pairing).
+ */
+#ifndef TWINSTEP_ABI_H
+#define TWINSTEP_ABI_H
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define TS_ASSERT_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), "ABI size of " #type)
+#else
+#define TS_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "ABI size of " #type)
+#endif
+
+/* Bumped with every incompatible change of this header; the daemons compare it when they meet. */
+#define TS_ABI_VERSION 1
+
+/* IEEE 802 local experimental EtherType 1: everything Twinstep sends on the link in raw frames. */
+#define TS_ETHERTYPE 0x88B5
+
+/* One VM NIC has one slot; all maps are indexed by it. */
+#define TS_SLOTS_MAX 64
+
+/* The digest's window in one program run: payload beyond it is digested by user space. */
+#define TS_DIGEST_BYTES_MAX 2048
+#define TS_DIGEST_WORDS (TS_DIGEST_BYTES_MAX / 4)
+#define TS_DIGEST_LIMBS 3
+#define TS_DIGEST_LIMB_BITS 23
+
+/* KR69: table[l][j] is limb l (23 bits, lowest first) of 256^(4j) mod p, p a random 69-bit prime. */
+struct ts_digest_key {
+	__u32 table[TS_DIGEST_LIMBS][TS_DIGEST_WORDS];
+};
+TS_ASSERT_SIZE(struct ts_digest_key, TS_DIGEST_LIMBS *TS_DIGEST_WORDS * 4);
+
+/* What a frame is to the comparison. */
+enum ts_class {
+	TS_CLASS_TCP = 1,   /* TCP over IPv4, not fragmented: compared as a byte stream */
+	TS_CLASS_DATAGRAM = 2, /* any other IPv4 packet: compared as a whole, order doesn't matter */
+	TS_CLASS_ARP = 3,   /* compared as a whole */
+	TS_CLASS_OTHER = 4, /* any other Ethernet payload: compared as a whole */
+	TS_CLASS_SOFT = 5,  /* multicast chatter: released at once, never causes a checkpoint */
+};
+
+/* ts_frame_meta.flags */
+#define TS_META_DIGEST_PARTIAL 1 /* payload longer than TS_DIGEST_BYTES_MAX, or not linear: the digest is user space's work */
+
+/*
+ * Lies directly in front of the frame that the tap program hands to the AF_XDP socket. 32 bytes, the most that
+ * bpf_xdp_adjust_meta allows on kernels before 6.3.
+ * acc: raw KR69 accumulators over the compared bytes, [payload_offset, payload_offset + payload_bytes):
+ *   TCP: the segment's payload. Datagram: from the IPv4 payload's first byte (the L4 header) to the end by total length.
+ *   ARP: the 28 bytes of the ARP packet. Other and soft: all after the Ethernet header.
+ */
+struct ts_frame_meta {
+	__u64 acc[TS_DIGEST_LIMBS];
+	__u32 epoch;
+	__u16 payload_bytes;
+	__u8 payload_offset; /* from the start of the frame */
+	__u8 class_flags;    /* low 4 bits: enum ts_class; high 4 bits: TS_META_* */
+};
+TS_ASSERT_SIZE(struct ts_frame_meta, 32);
+
+/* What the tap program does with a frame that the guest sends. */
+enum ts_tap_mode {
+	TS_TAP_CLOSED = 0, /* drop: the gate is shut and nobody compares */
+	TS_TAP_DIRECT = 1, /* solo: to the uplink at once (with the outbound rewrites of flows that outlived a failover) */
+	TS_TAP_HOLD = 2,   /* protected, both sides: digest, then to the AF_XDP socket */
+};
+
+/* What the uplink program does with a frame for the VM. */
+enum ts_uplink_mode {
+	TS_UPLINK_CLOSED = 0, /* drop: this host isn't the VM's voice */
+	TS_UPLINK_DIRECT = 1, /* solo: to the tap (with the inbound rewrites of flows that outlived a failover) */
+	TS_UPLINK_MIRROR = 2, /* protected primary: to the tap and, encapsulated, to the link */
+	TS_UPLINK_GATED = 3,  /* PVM stopped: to the AF_XDP socket, user space keeps it and sends it on */
+};
+
+/* Written by user space only; one entry per slot, read by every program. */
+struct ts_slot_config {
+	__u32 tap_mode;    /* enum ts_tap_mode */
+	__u32 uplink_mode; /* enum ts_uplink_mode */
+	__u32 epoch;       /* stamped on digests and mirrored frames; mirrored frames of another epoch are dropped */
+	__u32 link_open;   /* 1: the secondary delivers mirrored frames to its tap */
+	__u8 vm_mac[6];
+	__u16 vm_id;       /* the same number on both hosts, agreed at pairing */
+	__u8 link_mac[6];      /* this host's end of the link */
+	__u8 link_peer_mac[6]; /* the other end */
+	__u32 reserved;
+};
+TS_ASSERT_SIZE(struct ts_slot_config, 40);
+
+/* What travels in a frame of TS_ETHERTYPE, after the Ethernet header. */
+enum ts_link_type {
+	TS_LINK_MIRROR = 1,     /* an inbound frame of the client follows, whole */
+	TS_LINK_RECORDS = 2,    /* count records of the SVM's output follow */
+	TS_LINK_FLOW_DELTA = 3, /* one struct ts_flow_delta follows */
+};
+
+struct ts_link_header {
+	__u8 abi_version; /* TS_ABI_VERSION */
+	__u8 type;        /* enum ts_link_type */
+	__u16 vm_id;
+	__u32 epoch;
+	__u32 sequence; /* of this type from this sender, from 0: gaps are counted */
+	__u16 count;    /* records in the frame; 1 for the others */
+	__u16 reserved;
+};
+TS_ASSERT_SIZE(struct ts_link_header, 16);
+
+#define TS_LINK_OVERHEAD_BYTES (14 + 16) /* outer Ethernet header and ts_link_header */
+
+/* A TCP connection seen from the VM. Addresses and ports in network order; IPv4 in the first 4 bytes, rest zero. */
+struct ts_flow_key {
+	__u8 vm_addr[16];
+	__u8 peer_addr[16];
+	__u16 vm_port_be;
+	__u16 peer_port_be;
+	__u16 slot;
+	__u8 family; /* 4 or 6 */
+	__u8 reserved;
+};
+TS_ASSERT_SIZE(struct ts_flow_key, 40);
+
+/*
+ * Per connection on the secondary (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32.
+ * While secondary: ack and SACK of mirrored frames += seq_delta, TSecr += ts_delta.
+ * After a failover, as long as the connection lives: inbound ack and SACK += seq_delta, TSecr -= ts_offset;
+ * outbound seq -= seq_delta, TSval += ts_offset.
+ * Differences count only if epoch equals the slot's: a checkpoint makes them void all at once.
+ */
+struct ts_flow_state {
+	__u32 epoch;
+	__u32 seq_delta;
+	__u32 ts_delta;
+	__u32 ts_offset;
+	__u32 client_ack;   /* the latest ack number the client sent, in the PVM's numbering */
+	__u32 client_tsecr; /* the latest TSecr the client sent: the latest PVM TSval it has surely seen */
+	__u32 seen;         /* 1: client_ack is valid, 2: client_tsecr is valid */
+	__u32 reserved;
+};
+TS_ASSERT_SIZE(struct ts_flow_state, 32);
+
+/* Body of TS_LINK_FLOW_DELTA; the link program enters it into ts_flows before any later frame is delivered. */
+struct ts_flow_delta {
+	struct ts_flow_key key; /* slot is filled in by the receiver */
+	__u32 seq_delta;
+	__u32 ts_delta;
+};
+TS_ASSERT_SIZE(struct ts_flow_delta, 48);
+
+/* struct ts_record.type */
+enum ts_record_type {
+	TS_RECORD_TCP = 1,
+	TS_RECORD_WHOLE = 2, /* datagram, ARP, other */
+};
+
+/* struct ts_record.flags of a TCP record */
+#define TS_RECORD_SYN 1
+#define TS_RECORD_FIN 2 /* the stream ends at seq_next - 1, the FIN's own number */
+#define TS_RECORD_RST 4
+#define TS_RECORD_ACK 8    /* ack and window are valid */
+#define TS_RECORD_TSVAL 16 /* tsval is valid */
+#define TS_RECORD_BASE 32  /* digest covers [base, seq_next); without it nothing of the stream is known yet */
+
+/*
+ * One of the SVM's output frames, told to the primary. TCP records are cumulative: they state what the SVM's stream is up
+ * to seq_next, so a lost record heals with the flow's next one.
+ */
+struct ts_record {
+	__u8 type; /* enum ts_record_type */
+	__u8 flags;
+	__u16 vm_port_be;
+	__u16 peer_port_be;
+	__u16 window;      /* TCP: raw window field. Whole: compared bytes */
+	__u32 vm_addr_be;  /* IPv4; 0 for ARP and other */
+	__u32 peer_addr_be;
+	__u32 seq_next;    /* TCP: end of the contiguous stream (SYN and FIN count one). Whole: enum ts_class | IP proto << 8 */
+	__u32 base;        /* TCP: first sequence number the digest covers; SYN: the initial sequence number */
+	__u32 ack;
+	__u32 tsval;
+	__u64 digest_lo;   /* KR69 digest, reduced mod p. TCP: cumulative (see core/compare/digest.hpp) */
+	__u32 digest_hi;
+	__u32 syn_options; /* SYN: hash of the compared options (MSS, window scale, SACK permitted, timestamps present) */
+};
+TS_ASSERT_SIZE(struct ts_record, 48);
+
+/* Counters per slot; every frame that a program sees ends in exactly one of them. */
+enum ts_counter {
+	TS_COUNT_TAP_HELD,         /* to the AF_XDP socket */
+	TS_COUNT_TAP_DIRECT,       /* to the uplink */
+	TS_COUNT_TAP_CLOSED,       /* dropped by mode */
+	TS_COUNT_TAP_ERROR,        /* could not be parsed, prefixed or redirected: dropped */
+	TS_COUNT_UPLINK_TAP,       /* to the tap */
+	TS_COUNT_UPLINK_MIRRORED,  /* to the tap and the link */
+	TS_COUNT_UPLINK_GATED,     /* to the AF_XDP socket */
+	TS_COUNT_UPLINK_CLOSED,    /* dropped by mode */
+	TS_COUNT_UPLINK_ERROR,
+	TS_COUNT_LINK_DELIVERED,   /* mirrored frame to the tap */
+	TS_COUNT_LINK_REWRITTEN,   /* of those, rewritten (counted in addition) */
+	TS_COUNT_LINK_STALE,       /* mirrored frame of another epoch, or not open: dropped */
+	TS_COUNT_LINK_RECORDS,     /* record frame to the AF_XDP socket */
+	TS_COUNT_LINK_DELTAS,      /* flow difference entered */
+	TS_COUNT_LINK_ERROR,
+	TS_COUNTERS,
+};
+
+struct ts_counters {
+	__u64 count[TS_COUNTERS];
+};
+
+#endif

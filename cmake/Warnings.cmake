@@ -1,0 +1,10 @@
+# One interface target that every C++ target of the project links: warnings are errors, include root, sanitizers.
+add_library(twinstep_options INTERFACE)
+target_compile_options(twinstep_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast -Werror
+  -fno-omit-frame-pointer)
+target_include_directories(twinstep_options INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_SOURCE_DIR}/userspace")
+if(TWINSTEP_SANITIZE)
+  target_compile_options(twinstep_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -O1)
+  target_link_options(twinstep_options INTERFACE -fsanitize=address,undefined)
+endif()
