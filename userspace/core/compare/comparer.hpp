@@ -52,17 +52,18 @@ using Effects = std::vector<Effect>;
 struct Limits {
   std::size_t held_frames_max = 8192;  ///< reaching it asks for a checkpoint (pressure); the owner keeps slack above it
   std::size_t flows_max = 65536;       ///< oldest idle flow is forgotten first
-  std::size_t boundaries_max = 256;    ///< per flow: SVM boundaries kept while the PVM lags; the oldest is dropped (cumulative)
-  Nanos grace_ns = 200 * kMillisecond; ///< longest wait for the SVM's first output after it continued
+  std::size_t boundaries_max =
+      256;  ///< per flow: SVM boundaries kept while the PVM lags; the oldest is dropped (cumulative)
+  Nanos grace_ns = 200 * kMillisecond;       ///< longest wait for the SVM's first output after it continued
   std::uint32_t window_update_bytes = 2896;  ///< send a window update when the SVM's edge opens by more than this
 };
 
 /// Where both sides start a flow's stream in a new epoch: the PVM's highest sequence number sent (rule 1).
 struct FlowBase {
   FlowKey flow;
-  std::uint32_t seq = 0;          ///< next sequence number of the stream
+  std::uint32_t seq = 0;  ///< next sequence number of the stream
   std::uint8_t window_scale = 0;
-  bool fin_sent = false;          ///< seq is beyond the FIN
+  bool fin_sent = false;  ///< seq is beyond the FIN
 };
 
 /// For `twinstep flow show`.
@@ -77,26 +78,27 @@ struct FlowView {
 
 struct Stats {
   std::uint64_t frames_in = 0;
-  std::uint64_t frames_released = 0;          ///< by agreement
+  std::uint64_t frames_released = 0;             ///< by agreement
   std::uint64_t frames_released_on_arrival = 0;  ///< of those, without waiting
   std::uint64_t frames_released_by_commit = 0;
-  std::uint64_t frames_dropped = 0;           ///< by discard()
-  std::uint64_t frames_held = 0;              ///< now
+  std::uint64_t frames_dropped = 0;  ///< by discard()
+  std::uint64_t frames_held = 0;     ///< now
   std::uint64_t records_in = 0;
-  std::uint64_t records_stale = 0;            ///< of another epoch
+  std::uint64_t records_stale = 0;  ///< of another epoch
   std::uint64_t bytes_matched = 0;
   std::uint64_t window_updates = 0;
   std::uint64_t flows = 0;
 };
 
-/// The primary's side of the comparison. Pure: no clock, no I/O. Holds the PVM's frames of the current epoch until the SVM's
-/// records agree with them, and those of an epoch that was closed by begin_epoch() until its commit().
+/// The primary's side of the comparison. Pure: no clock, no I/O. Holds the PVM's frames of the current epoch until the
+/// SVM's records agree with them, and those of an epoch that was closed by begin_epoch() until its commit().
 ///
-/// Rules (invariant I1): a TCP frame [s,e) with acknowledgement a is released in the flow's order of arrival when the SVM's
-/// stream covers [s,e) with an equal digest and the SVM has acknowledged >= a. Pure ACKs wait for the ack rule only. SYN
-/// (with options), FIN and RST are events of the stream. Bytes that were already released pass at once, subject to the ack
-/// rule. The window that goes out is the smaller right edge of the two. SVM boundaries that fall inside a PVM frame are
-/// checked by digesting that frame's prefix. Numbers of the SVM are made relative to its own initial sequence number.
+/// Rules (invariant I1): a TCP frame [s,e) with acknowledgement a is released in the flow's order of arrival when the
+/// SVM's stream covers [s,e) with an equal digest and the SVM has acknowledged >= a. Pure ACKs wait for the ack rule
+/// only. SYN (with options), FIN and RST are events of the stream. Bytes that were already released pass at once,
+/// subject to the ack rule. The window that goes out is the smaller right edge of the two. SVM boundaries that fall
+/// inside a PVM frame are checked by digesting that frame's prefix. Numbers of the SVM are made relative to its own
+/// initial sequence number.
 class Comparer {
  public:
   Comparer(DigestKey key, Limits limits);
@@ -113,8 +115,8 @@ class Comparer {
   /// When on_tick() has work; nothing: no deadline.
   std::optional<Nanos> next_deadline() const;
 
-  /// The PVM stands still and all its frames of the old epoch were given to on_frame(). Frames held now wait for commit().
-  /// Flows go on at the returned bases; all differences become zero; the SVM's ack becomes the PVM's.
+  /// The PVM stands still and all its frames of the old epoch were given to on_frame(). Frames held now wait for
+  /// commit(). Flows go on at the returned bases; all differences become zero; the SVM's ack becomes the PVM's.
   std::vector<FlowBase> begin_epoch(std::uint32_t epoch, Nanos now);
   /// The checkpoint that began `epoch` is committed on the secondary: releases all frames of earlier epochs, in order.
   void commit(std::uint32_t epoch, Effects& out);

@@ -5,28 +5,28 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "bpf/abi/twinstep_abi.h"
+#include "core/compare/modulus.hpp"
 
 namespace twinstep::compare {
-
-__extension__ using Uint128 = unsigned __int128;
 
 /// A reduced KR69 digest: a residue mod the key's prime, under 2^69.
 using Digest = Uint128;
 
-/// Key of the KR69 digest: a Karp-Rabin fingerprint (Karp & Rabin, "Efficient randomized pattern-matching algorithms", 1987)
-/// over a random 69-bit prime p. D(bytes) = sum of byte_i * 256^i mod p, so D(a||b) = D(a) + 256^|a| * D(b).
-/// Both hosts of a pairing hold the same key; it is drawn anew for each pairing and never leaves them.
+/// Key of the KR69 digest: a Karp-Rabin fingerprint (Karp & Rabin, "Efficient randomized pattern-matching algorithms",
+/// 1987) over a random 69-bit prime p. D(bytes) = sum of byte_i * 256^i mod p, so D(a||b) = D(a) + 256^|a| * D(b). Both
+/// hosts of a pairing hold the same key; it is drawn anew for each pairing and never leaves them.
 class DigestKey {
  public:
+  static constexpr unsigned kPrimeBits = 69;
+
   /// Derives p from 16 random bytes: the first 69-bit prime at or after the number they give. Deterministic.
   static DigestKey from_seed(std::span<const std::byte, 16> seed);
   /// A key over a prime of fewer bits, to test what a collision does. bits: 8..69.
   static DigestKey weakened(std::span<const std::byte, 16> seed, unsigned bits);
 
-  Uint128 prime() const { return prime_; }
+  Uint128 prime() const { return modulus_.value(); }
   /// The table that the XDP programs use.
   const ts_digest_key& table() const { return table_; }
 
@@ -35,15 +35,18 @@ class DigestKey {
   /// Reduces the raw accumulators of a frame's metadata.
   Digest reduce(const std::uint64_t (&acc)[TS_DIGEST_LIMBS]) const;
 
-  /// Cumulative digest C of a stream: C(empty) = 0, C(a||b) = 256^-|b| * (C(a) + D(b)) mod p. Equal streams of equal length
-  /// have equal C however they were cut; it needs no running power. One multiplication. bytes: 0..65535.
+  /// Cumulative digest C of a stream: C(empty) = 0, C(a||b) = 256^-|b| * (C(a) + D(b)) mod p. Equal streams of equal
+  /// length have equal C however they were cut; it needs no running power. Two multiplications. bytes: 0..65535.
   Digest append(Digest cumulative, Digest part, std::size_t bytes) const;
 
  private:
-  DigestKey() = default;
-  Uint128 prime_ = 0;
+  explicit DigestKey(Uint128 prime);
+
+  Modulus modulus_;
   ts_digest_key table_{};
-  std::vector<Uint128> inverse_powers_;  // 256^-n mod p for n < 256, then 256^-(256 n): two steps reach 65535
+  Uint128 window_power_ = 0;                   ///< 256^TS_DIGEST_BYTES_MAX
+  std::array<Uint128, 256> inverse_fine_{};    ///< 256^-n
+  std::array<Uint128, 256> inverse_coarse_{};  ///< 256^-(256 n)
 };
 
 }  // namespace twinstep::compare

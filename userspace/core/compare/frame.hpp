@@ -44,7 +44,7 @@ struct TcpSegment {
   std::uint8_t flags = 0;
   std::optional<std::uint32_t> tsval;
   std::optional<std::uint8_t> window_scale;  ///< SYN only
-  std::uint32_t syn_options = 0;             ///< SYN only: hash of MSS, window scale, SACK permitted, timestamps present
+  std::uint32_t syn_options = 0;  ///< SYN only: hash of MSS, window scale, SACK permitted, timestamps present
 };
 
 /// What the comparison knows of one output frame of a VM. `payload` stays valid as long as the frame is held.
@@ -66,7 +66,11 @@ Frame parse(std::span<const std::byte> bytes, const ts_frame_meta& meta, const D
 Frame parse(std::span<const std::byte> bytes, const DigestKey& key);
 
 /// a <= b in sequence space (RFC 9293, 3.4): wrap-safe for distances under 2^31.
-constexpr bool seq_le(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(b - a) >= 0; }
-constexpr bool seq_lt(std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(b - a) > 0; }
+constexpr bool seq_le(std::uint32_t a, std::uint32_t b) {
+  return static_cast<std::int32_t>(b - a) >= 0;
+}
+constexpr bool seq_lt(std::uint32_t a, std::uint32_t b) {
+  return static_cast<std::int32_t>(b - a) > 0;
+}
 
 }  // namespace twinstep::compare

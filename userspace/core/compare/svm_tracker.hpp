@@ -19,9 +19,9 @@ struct SvmFlow {
   std::uint32_t seq_next = 0;          ///< end of the SVM's contiguous stream, its own numbering
 };
 
-/// The secondary's side of the comparison. Pure. Turns the SVM's output frames into records for the primary: per TCP flow
-/// the contiguous stream's end and cumulative digest (out-of-order segments wait in a bounded reassembly list; bytes that
-/// overlap what is covered are cut off by digesting the rest), for every other frame its digest.
+/// The secondary's side of the comparison. Pure. Turns the SVM's output frames into records for the primary: per TCP
+/// flow the contiguous stream's end and cumulative digest (out-of-order segments wait in a bounded reassembly list;
+/// bytes that overlap what is covered are cut off by digesting the rest), for every other frame its digest.
 class SvmTracker {
  public:
   struct Limits {

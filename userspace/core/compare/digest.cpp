@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/compare/digest.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace twinstep::compare {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "words are read from the frame as they lie there");
+
+constexpr std::size_t kWordBytes = 4;
+constexpr std::uint32_t kLimbMask = (std::uint32_t{1} << TS_DIGEST_LIMB_BITS) - 1;
+
+/// The first prime of exactly `bits` bits at or after the seed's number, going round at the end of the range.
+Uint128 prime_from(std::span<const std::byte, 16> seed, unsigned bits) {
+  const Uint128 lowest = Uint128{1} << (bits - 1);
+  Uint128 number = 0;
+  std::memcpy(&number, seed.data(), sizeof number);
+  number = lowest | (number & (lowest - 1)) | 1;
+  while (!is_prime(number)) {
+    number += 2;
+    if ((number >> bits) != 0) number = lowest | 1;
+  }
+  return number;
+}
+
+/// Adds words to the accumulators exactly as the XDP programs do. bytes: up to TS_DIGEST_BYTES_MAX.
+void accumulate(const ts_digest_key& key, std::span<const std::byte> bytes, std::uint64_t (&acc)[TS_DIGEST_LIMBS]) {
+  const auto add = [&](std::size_t index, std::uint32_t word) {
+    for (std::size_t limb = 0; limb < TS_DIGEST_LIMBS; ++limb)
+      acc[limb] += std::uint64_t{word} * key.table[limb][index];
+  };
+  const std::size_t words = bytes.size() / kWordBytes;
+  for (std::size_t index = 0; index < words; ++index) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, bytes.data() + index * kWordBytes, kWordBytes);
+    add(index, word);
+  }
+  const auto tail = bytes.subspan(words * kWordBytes);
+  if (tail.empty()) return;
+  std::uint32_t word = 0;
+  std::memcpy(&word, tail.data(), tail.size());
+  add(words, word);
+}
+
+}  // namespace
+
+DigestKey::DigestKey(Uint128 prime) : modulus_(prime) {
+  const Uint128 word_power = modulus_.reduce(Uint128{1} << (8 * kWordBytes));
+  Uint128 power = 1;
+  for (std::size_t index = 0; index < TS_DIGEST_WORDS; ++index) {
+    for (unsigned limb = 0; limb < TS_DIGEST_LIMBS; ++limb)
+      table_.table[limb][index] = static_cast<std::uint32_t>(power >> (TS_DIGEST_LIMB_BITS * limb)) & kLimbMask;
+    power = modulus_.multiply(power, word_power);
+  }
+  window_power_ = power;
+
+  // Fermat: x^(p-2) is the inverse of x.
+  const Uint128 inverse = modulus_.power(modulus_.reduce(256), prime - 2);
+  const Uint128 inverse_256 = modulus_.power(inverse, 256);
+  inverse_fine_[0] = inverse_coarse_[0] = 1;
+  for (std::size_t n = 1; n < inverse_fine_.size(); ++n) {
+    inverse_fine_[n] = modulus_.multiply(inverse_fine_[n - 1], inverse);
+    inverse_coarse_[n] = modulus_.multiply(inverse_coarse_[n - 1], inverse_256);
+  }
+}
+
+DigestKey DigestKey::from_seed(std::span<const std::byte, 16> seed) {
+  return DigestKey(prime_from(seed, kPrimeBits));
+}
+
+DigestKey DigestKey::weakened(std::span<const std::byte, 16> seed, unsigned bits) {
+  return DigestKey(prime_from(seed, std::clamp(bits, 8U, kPrimeBits)));
+}
+
+Digest DigestKey::reduce(const std::uint64_t (&acc)[TS_DIGEST_LIMBS]) const {
+  const Digest high = modulus_.reduce(acc[2]);
+  const Digest middle = modulus_.reduce((high << TS_DIGEST_LIMB_BITS) + acc[1]);
+  return modulus_.reduce((middle << TS_DIGEST_LIMB_BITS) + acc[0]);
+}
+
+Digest DigestKey::of(std::span<const std::byte> bytes) const {
+  Digest digest = 0;
+  // From the last window to the first, so that one fixed power joins them (Horner).
+  for (std::size_t end = bytes.size(); end > 0;) {
+    const std::size_t begin = (end - 1) / TS_DIGEST_BYTES_MAX * TS_DIGEST_BYTES_MAX;
+    std::uint64_t acc[TS_DIGEST_LIMBS] = {};
+    accumulate(table_, bytes.subspan(begin, end - begin), acc);
+    digest = modulus_.add(modulus_.multiply(digest, window_power_), reduce(acc));
+    end = begin;
+  }
+  return digest;
+}
+
+Digest DigestKey::append(Digest cumulative, Digest part, std::size_t bytes) const {
+  const Digest sum = modulus_.add(cumulative, part);
+  const Digest fine = modulus_.multiply(sum, inverse_fine_[bytes & 0xff]);
+  return modulus_.multiply(fine, inverse_coarse_[(bytes >> 8) & 0xff]);
+}
+
+}  // namespace twinstep::compare
