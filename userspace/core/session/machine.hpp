@@ -66,7 +66,16 @@ struct ImageReceived {
 struct ApplyDone {
   std::uint32_t epoch = 0;
 };
-enum class Step : std::uint8_t { start_vm, prepare_standby, live_sync, pause_primary, stream_image, stop_svm, receive_image, apply_image };
+enum class Step : std::uint8_t {
+  start_vm,
+  prepare_standby,
+  live_sync,
+  pause_primary,
+  stream_image,
+  stop_svm,
+  receive_image,
+  apply_image
+};
 const char* to_string(Step step);
 /// An effect could not be carried out. No other event follows for that effect.
 struct StepFailed {
@@ -84,8 +93,9 @@ struct Diverged {
 /// Time passed; to be given at next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Boot, OpProtect, OpFailover, PeerConnected, PeerDisconnected, PeerHeard, MessageReceived, VmStarted, VmDied,
-                           LiveSyncDone, PauseDone, SvmStopDone, ImageReceived, ApplyDone, StepFailed, ArbiterAnswered, Diverged, Tick>;
+using Event = std::variant<Boot, OpProtect, OpFailover, PeerConnected, PeerDisconnected, PeerHeard, MessageReceived,
+                           VmStarted, VmDied, LiveSyncDone, PauseDone, SvmStopDone, ImageReceived, ApplyDone,
+                           StepFailed, ArbiterAnswered, Diverged, Tick>;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Effects: everything the machine wants done, to be carried out in order.
@@ -103,14 +113,15 @@ struct ArbiterSwap {
   Record desired;
 };
 struct ArbiterRead {};  ///< -> ArbiterAnswered
-/// Secondary: check the primary's definition, start QEMU paused, be ready to receive -> VmStarted | StepFailed{prepare_standby}.
+/// Secondary: check the primary's definition, start QEMU paused, be ready to receive -> VmStarted |
+/// StepFailed{prepare_standby}.
 struct PrepareStandby {};
 /// Primary: stream the RAM while the VM runs -> LiveSyncDone | StepFailed{live_sync}.
 struct LiveSync {};
 /// End what goes on on the page stream, whichever direction; forget staged or half-received images. Nothing follows.
 struct StopStreams {};
-/// Primary: stop, save, scan, stage, begin_epoch(epoch), continue -> PauseDone | StepFailed{pause_primary}. In both cases the VM
-/// runs afterwards, and from begin_epoch on its output is held.
+/// Primary: stop, save, scan, stage, begin_epoch(epoch), continue -> PauseDone | StepFailed{pause_primary}. In both
+/// cases the VM runs afterwards, and from begin_epoch on its output is held.
 struct PausePrimary {
   std::uint32_t epoch = 0;
 };
@@ -118,8 +129,8 @@ struct PausePrimary {
 struct StreamImage {
   std::uint32_t epoch = 0;
 };
-/// Secondary: stop the SVM, drop stale input, list dirty pages -> SvmStopDone | StepFailed{stop_svm}; then expect the image ->
-/// ImageReceived | StepFailed{receive_image}.
+/// Secondary: stop the SVM, drop stale input, list dirty pages -> SvmStopDone | StepFailed{stop_svm}; then expect the
+/// image -> ImageReceived | StepFailed{receive_image}.
 struct StopSvm {
   std::uint32_t epoch = 0;
 };
@@ -144,7 +155,8 @@ struct CompareFrom {
 struct ReleaseAll {};
 /// Gate: shut. Forget what is held; nothing goes out any more.
 struct ShutGate {};
-/// Secondary that became owner: make the SVM the VM. Gate open, with the flows' differences, replay, announcement. The SVM runs.
+/// Secondary that became owner: make the SVM the VM. Gate open, with the flows' differences, replay, announcement. The
+/// SVM runs.
 struct TakeOver {};
 /// Answer to an operator. error empty: done.
 struct Reply {
@@ -156,8 +168,9 @@ struct Journal {
   std::string text;
 };
 
-using Effect = std::variant<StartVm, KillVm, Send, ArbiterSwap, ArbiterRead, PrepareStandby, LiveSync, StopStreams, PausePrimary, StreamImage,
-                            StopSvm, ApplyImage, ResumeSvm, OpenGate, CommitOutput, CompareFrom, ReleaseAll, ShutGate, TakeOver, Reply, Journal>;
+using Effect = std::variant<StartVm, KillVm, Send, ArbiterSwap, ArbiterRead, PrepareStandby, LiveSync, StopStreams,
+                            PausePrimary, StreamImage, StopSvm, ApplyImage, ResumeSvm, OpenGate, CommitOutput,
+                            CompareFrom, ReleaseAll, ShutGate, TakeOver, Reply, Journal>;
 using Effects = std::vector<Effect>;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -165,24 +178,25 @@ using Effects = std::vector<Effect>;
 struct Config {
   HostId self;
   HostId peer;
-  bool home = false;  ///< this host creates the record and starts the VM when there is none
-  Nanos peer_timeout_ns = 300 * kMillisecond;      ///< silence after which the peer counts as lost
-  Nanos promote_delay_ns = 50 * kMillisecond;      ///< the secondary's extra patience, so that a live primary wins a cut link
-  Nanos step_timeout_ns = 5 * kSecond;             ///< longest wait for any one answer of the peer
-  Nanos prepare_timeout_ns = 60 * kSecond;         ///< the peer starts QEMU
-  Nanos commit_timeout_ns = 30 * kSecond;          ///< the peer receives an image
+  bool home = false;                           ///< this host creates the record and starts the VM when there is none
+  Nanos peer_timeout_ns = 300 * kMillisecond;  ///< silence after which the peer counts as lost
+  Nanos promote_delay_ns =
+      50 * kMillisecond;                    ///< the secondary's extra patience, so that a live primary wins a cut link
+  Nanos step_timeout_ns = 5 * kSecond;      ///< longest wait for any one answer of the peer
+  Nanos prepare_timeout_ns = 60 * kSecond;  ///< the peer starts QEMU
+  Nanos commit_timeout_ns = 30 * kSecond;   ///< the peer receives an image
   Nanos arbiter_retry_ns = 100 * kMillisecond;
   checkpoint::PolicyLimits policy;
 };
 
 enum class Role : std::uint8_t { none, primary, secondary };
 enum class State : std::uint8_t {
-  absent,        ///< no QEMU here
-  starting,      ///< waits for the arbiter or for QEMU
-  solo,          ///< runs unprotected, gate open
-  syncing,       ///< primary: runs, gate open, the secondary is being made; secondary: being made
-  guarded,       ///< protected: the secondary could take over right now
-  fenced,        ///< primary: output held, asking the arbiter to be solo; secondary: asking to take over
+  absent,    ///< no QEMU here
+  starting,  ///< waits for the arbiter or for QEMU
+  solo,      ///< runs unprotected, gate open
+  syncing,   ///< primary: runs, gate open, the secondary is being made; secondary: being made
+  guarded,   ///< protected: the secondary could take over right now
+  fenced,    ///< primary: output held, asking the arbiter to be solo; secondary: asking to take over
 };
 const char* to_string(Role role);
 /// The word that users see; `guarded` is shown as "protected".
@@ -196,16 +210,17 @@ struct View {
   std::uint32_t epoch = 0;
   std::uint64_t checkpoints = 0;  ///< completed, the initial one included
   std::map<std::string, std::uint64_t> checkpoints_by_cause;
-  std::string last_reason;        ///< why the latest role change happened
-  Nanos peer_lost_at_ns = 0;      ///< when the peer was found lost; 0: never
-  Nanos detect_ns = 0;            ///< from the peer's last sign of life until then
-  Nanos took_over_at_ns = 0;      ///< when TakeOver or ReleaseAll was ordered; 0: never
+  std::string last_reason;    ///< why the latest role change happened
+  Nanos peer_lost_at_ns = 0;  ///< when the peer was found lost; 0: never
+  Nanos detect_ns = 0;        ///< from the peer's last sign of life until then
+  Nanos took_over_at_ns = 0;  ///< when TakeOver or ReleaseAll was ordered; 0: never
 };
 
 /// One VM on one host: protection, checkpoints, failover. Pure: state and event in, effects out; `now` is an argument.
-/// Invariants it keeps (the simulator checks them by name): I2 one voice: OpenGate, ReleaseAll and TakeOver are ordered only under
-/// a record that names this host primary and nobody secondary; I1(b): CommitOutput only after the peer's `committed`, and the
-/// first time only after the arbiter has registered the secondary; I3: a secondary applies whole images only.
+/// Invariants it keeps (the simulator checks them by name): I2 one voice: OpenGate, ReleaseAll and TakeOver are ordered
+/// only under a record that names this host primary and nobody secondary; I1(b): CommitOutput only after the peer's
+/// `committed`, and the first time only after the arbiter has registered the secondary; I3: a secondary applies whole
+/// images only.
 class Machine {
  public:
   explicit Machine(Config config);
@@ -245,18 +260,29 @@ class Machine {
   std::uint32_t pairing_ = 0;
 
   // Arbiter: at most one question at a time, repeated until it is answered.
-  enum class Question : std::uint8_t { none, create, restart, register_secondary, claim_solo, promote_read, promote };
+  enum class Question : std::uint8_t {
+    none,
+    boot,
+    create,
+    restart,
+    register_secondary,
+    claim_solo,
+    promote_read,
+    promote
+  };
   Question question_ = Question::none;
-  bool question_open_ = false;             // asked, not yet answered
+  bool question_open_ = false;  // asked, not yet answered
+  bool answer_stale_ = false;   // the answer that is on its way is to a question that was given up
   std::optional<Nanos> ask_again_ns_;
   ArbiterSwap swap_{};
 
   // Primary
-  bool registered_ = false;      // the arbiter names our secondary
-  bool output_held_ = false;     // PausePrimary was ordered since the gate was last open
-  bool peer_lost_ = false;       // found while a question was open
-  bool svm_ran_early_ = false;   // svm_running came while registering
+  bool registered_ = false;     // the arbiter names our secondary
+  bool output_held_ = false;    // PausePrimary was ordered since the gate was last open
+  bool peer_lost_ = false;      // found while a question was open
+  bool svm_ran_early_ = false;  // svm_running came while registering
   checkpoint::Cause cause_ = checkpoint::Cause::initial;
+  std::optional<compare::Cause> diverged_early_;  // in an epoch whose checkpoint isn't over
   Nanos requested_at_ns_ = 0;
 
   // Secondary

@@ -6,7 +6,8 @@
 
 namespace twinstep::session {
 
-/// What two daemons say to each other about one VM, in order, over the control connection. P: primary to secondary, S: back.
+/// What two daemons say to each other about one VM, in order, over the control connection. P: primary to secondary, S:
+/// back.
 ///
 ///   P prepare --> S prepared            (or refused: text says why)
 ///   [live rounds on the page stream while the VM runs]
@@ -42,7 +43,7 @@ struct Message {
   std::uint64_t generation = 0;  ///< the sender's arbiter generation
   std::uint32_t pairing = 0;     ///< attempt at protecting, counted by the primary; replies repeat it; others are stale
   std::uint32_t epoch = 0;
-  std::string text;              ///< a reason for people, at most 1024 bytes
+  std::string text;  ///< a reason for people, at most 1024 bytes
   bool operator==(const Message&) const = default;
 };
 

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The primary's part: protecting, checkpoints, losing the secondary.
+#include <utility>
+
+#include "core/session/handler.hpp"
+
+namespace twinstep::session {
+
+void Machine::Handler::on(const OpProtect& event) {
+  const auto refuse = [&](std::string why) { out.emplace_back(Reply{event.op, std::move(why)}); };
+  if (m.view_.role != Role::primary || m.view_.state != State::solo) {
+    refuse(std::string("can't be protected from here: its state is ") + to_string(m.view_.state) + " (role " +
+           to_string(m.view_.role) + "); ask the host that runs it solo");
+    return;
+  }
+  if (!m.peer_connected_) {
+    refuse("host " + m.config_.peer + " isn't connected; start twinstepd there and look at the link");
+    return;
+  }
+  ++m.pairing_;
+  reset_protection();
+  m.view_.state = State::syncing;
+  m.view_.epoch = 0;
+  enter(Phase::preparing, m.config_.prepare_timeout_ns);
+  send(MessageType::prepare);
+  refuse({});
+}
+
+void Machine::Handler::on(const OpFailover& event) {
+  if (m.view_.state != State::guarded) {
+    out.emplace_back(Reply{
+        event.op, std::string("can't fail over: its state here is ") + to_string(m.view_.state) + ", not protected"});
+    return;
+  }
+  out.emplace_back(Reply{event.op, {}});
+  if (m.view_.role == Role::primary) {
+    hand_over("an operator asked for a failover");
+  } else {
+    send(MessageType::failover_request);
+  }
+}
+
+void Machine::Handler::primary_message(const Message& message) {
+  switch (message.type) {
+    case MessageType::prepared:
+      if (m.phase_ != Phase::preparing) return;
+      enter(Phase::live_sync);
+      out.emplace_back(LiveSync{});
+      return;
+    case MessageType::refused:
+      if (m.phase_ == Phase::preparing) stay_solo(m.config_.peer + " refused: " + message.text);
+      return;
+    case MessageType::svm_stopped:
+      if (m.phase_ != Phase::wait_svm_stop || message.epoch != m.view_.epoch + 1) return;
+      enter(Phase::pausing);
+      m.output_held_ = true;
+      out.emplace_back(PausePrimary{message.epoch});
+      return;
+    case MessageType::committed:
+      if (m.phase_ == Phase::wait_commit && message.epoch == m.view_.epoch) committed();
+      return;
+    case MessageType::svm_running:
+      if (message.epoch != m.view_.epoch) return;
+      if (m.phase_ == Phase::registering) m.svm_ran_early_ = true;
+      if (m.phase_ == Phase::wait_running) compare_again();
+      return;
+    case MessageType::secondary_gone:
+      lose_secondary(m.config_.peer + ": " + message.text);
+      return;
+    case MessageType::failover_request:
+      if (m.view_.state == State::guarded) hand_over("an operator at " + m.config_.peer + " asked for a failover");
+      return;
+    case MessageType::taken_over:
+      leave(m.config_.peer + " has taken over");
+      return;
+    case MessageType::prepare:
+    case MessageType::checkpoint_request:
+    case MessageType::registered:
+    case MessageType::primary_gone:
+    case MessageType::abort:
+      return;  // a primary says these, it isn't told them
+  }
+}
+
+void Machine::Handler::on(const LiveSyncDone& /*event*/) {
+  if (m.view_.role == Role::primary && m.phase_ == Phase::live_sync) begin_checkpoint(checkpoint::Cause::initial);
+}
+
+void Machine::Handler::begin_checkpoint(checkpoint::Cause cause) {
+  m.cause_ = cause;
+  m.requested_at_ns_ = now;
+  enter(Phase::wait_svm_stop, m.config_.step_timeout_ns);
+  send(MessageType::checkpoint_request, m.view_.epoch + 1);
+}
+
+void Machine::Handler::checkpoint_if_due() {
+  if (m.view_.role != Role::primary || m.view_.state != State::guarded || m.phase_ != Phase::idle) return;
+  if (const auto cause = m.policy_.due(now)) begin_checkpoint(*cause);
+}
+
+void Machine::Handler::on(const Diverged& event) {
+  if (m.view_.role != Role::primary || event.epoch != m.view_.epoch) return;
+  if (m.phase_ == Phase::idle) {
+    m.policy_.on_diverged(event.cause, now);
+    checkpoint_if_due();
+  } else {
+    m.diverged_early_ = event.cause;
+  }
+}
+
+void Machine::Handler::on(const PauseDone& event) {
+  if (m.view_.role != Role::primary || m.phase_ != Phase::pausing) return;
+  m.view_.epoch = event.epoch;
+  m.diverged_early_.reset();  // of the epoch that has just ended
+  enter(Phase::wait_commit, m.config_.commit_timeout_ns);
+  out.emplace_back(StreamImage{event.epoch});
+}
+
+void Machine::Handler::committed() {
+  if (m.registered_) {
+    out.emplace_back(CommitOutput{m.view_.epoch});
+    enter(Phase::wait_running, m.config_.step_timeout_ns);
+    return;
+  }
+  // The secondary may promote itself from here on, so the arbiter has to know it before the first output leaves.
+  enter(Phase::registering);
+  const Record& record = m.view_.record;
+  ask(Question::register_secondary, record, Record{record.generation + 1, m.config_.self, m.config_.peer});
+}
+
+void Machine::Handler::compare_again() {
+  enter(Phase::idle);
+  m.svm_ran_early_ = false;
+  ++m.view_.checkpoints;
+  ++m.view_.checkpoints_by_cause[checkpoint::to_string(m.cause_)];
+  m.policy_.on_checkpoint_done(m.cause_, m.requested_at_ns_, now);
+  m.policy_.on_epoch_started(now);
+  out.emplace_back(CompareFrom{m.view_.epoch, m.policy_.hold_ns()});
+  if (const auto early = std::exchange(m.diverged_early_, std::nullopt)) m.policy_.on_diverged(*early, now);
+  checkpoint_if_due();
+}
+
+void Machine::Handler::lose_secondary(const std::string& reason) {
+  if (m.view_.state != State::syncing && m.view_.state != State::guarded) return;
+  if (m.phase_ == Phase::registering) {
+    m.peer_lost_ = true;  // whether the secondary may promote itself is being decided: the answer comes first
+    m.view_.last_reason = reason;
+    return;
+  }
+  note_loss(reason);
+  if (m.registered_) {
+    claim_solo();
+  } else {
+    stay_solo(reason);
+  }
+}
+
+void Machine::Handler::stay_solo(const std::string& reason) {
+  out.emplace_back(StopStreams{});
+  if (m.output_held_) out.emplace_back(ReleaseAll{});
+  reset_protection();
+  m.view_.state = State::solo;
+  m.view_.last_reason = reason;
+  send(MessageType::abort, 0, reason);
+  journal("runs unprotected: " + reason);
+}
+
+void Machine::Handler::claim_solo() {
+  out.emplace_back(StopStreams{});
+  enter(Phase::idle);
+  m.view_.state = State::fenced;
+  const Record& record = m.view_.record;
+  ask(Question::claim_solo, record, Record{record.generation + 1, m.config_.self, {}});
+}
+
+void Machine::Handler::hand_over(const std::string& reason) {
+  // Nothing that is still held may leave once the secondary has been told.
+  leave(reason);
+  send(MessageType::primary_gone, 0, reason);
+}
+
+}  // namespace twinstep::session
