@@ -15,15 +15,16 @@ const char* to_string(Cause cause);
 Cause from(compare::Cause cause);
 
 struct PolicyLimits {
-  Nanos epoch_max_ns = 10 * kSecond;        ///< longest time between two checkpoints
-  Nanos hold_min_ns = 20 * kMillisecond;    ///< smallest HOLD
-  Nanos hold_max_ns = 500 * kMillisecond;   ///< largest HOLD
+  Nanos epoch_max_ns = 10 * kSecond;           ///< longest time between two checkpoints
+  Nanos hold_min_ns = 20 * kMillisecond;       ///< smallest HOLD
+  Nanos hold_max_ns = 500 * kMillisecond;      ///< largest HOLD
   Nanos hold_initial_ns = 100 * kMillisecond;  ///< HOLD until a checkpoint was measured
 };
 
 /// When a checkpoint is due, and how long the comparison may wait for the SVM (HOLD). Pure.
-/// HOLD is 1.5 times the smoothed measured cost of a checkpoint (request until the SVM runs again), doubled after an epoch
-/// that a missing twin ended within a second (a storm feeds itself otherwise), reset by an epoch that lasted longer.
+/// HOLD is 1.5 times the smoothed measured cost of a checkpoint (request until the SVM runs again), doubled after an
+/// epoch that a missing twin ended within a second (a storm feeds itself otherwise), reset by an epoch that lasted
+/// longer.
 class Policy {
  public:
   explicit Policy(PolicyLimits limits);

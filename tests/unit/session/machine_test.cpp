@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/session/machine.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace twinstep::session {
+namespace {
+
+using failover::ArbiterReply;
+
+/// Drives one machine and keeps the effects of the latest step.
+class MachineTest : public ::testing::Test {
+ protected:
+  static Config config(const char* self, const char* peer) {
+    Config c;
+    c.self = self;
+    c.peer = peer;
+    c.home = std::string(self) == "a";
+    return c;
+  }
+
+  const Effects& give(const Event& event) {
+    effects_ = machine_.step(event, now_);
+    return effects_;
+  }
+  const Effects& answer(ArbiterReply::Status status, std::optional<Record> record) {
+    return give(ArbiterAnswered{{status, std::move(record)}});
+  }
+  const Effects& hear(MessageType type, std::uint32_t epoch = 0) {
+    return give(MessageReceived{Message{type, 7, pairing_, epoch, "why"}});
+  }
+  template <typename T>
+  const T* find() const {
+    const auto it =
+        std::find_if(effects_.begin(), effects_.end(), [](const Effect& e) { return std::holds_alternative<T>(e); });
+    return it == effects_.end() ? nullptr : &std::get<T>(*it);
+  }
+  bool sent(MessageType type) const {
+    return std::any_of(effects_.begin(), effects_.end(), [type](const Effect& e) {
+      const auto* send = std::get_if<Send>(&e);
+      return send != nullptr && send->message.type == type;
+    });
+  }
+
+  void start_solo() {
+    give(Boot{true, {}});
+    answer(ArbiterReply::Status::ok, Record{1, "a", ""});
+    give(VmStarted{});
+    give(PeerConnected{});
+  }
+  void protect_until_committed() {
+    start_solo();
+    give(OpProtect{1});
+    hear(MessageType::prepared);
+    give(LiveSyncDone{});
+    hear(MessageType::svm_stopped, 1);
+    give(PauseDone{1});
+    hear(MessageType::committed, 1);
+  }
+  void protect() {
+    protect_until_committed();
+    answer(ArbiterReply::Status::ok, Record{2, "a", "b"});
+    hear(MessageType::svm_running, 1);
+  }
+
+  Machine machine_{config("a", "b")};
+  Nanos now_ = kSecond;
+  std::uint32_t pairing_ = 1;
+  Effects effects_;
+};
+
+class SecondaryTest : public MachineTest {
+ protected:
+  SecondaryTest() { machine_ = Machine(config("b", "a")); }
+  void stand_by() {
+    give(Boot{true, Record{1, "a", ""}});
+    give(PeerConnected{});
+    hear(MessageType::prepare);
+    give(VmStarted{});
+    hear(MessageType::checkpoint_request, 1);
+    give(SvmStopDone{1});
+    give(ImageReceived{1});
+    give(ApplyDone{1});
+    hear(MessageType::registered, 1);
+  }
+  const Record protected_{2, "a", "b"};
+  const Record ours_{3, "b", ""};
+};
+
+TEST_F(MachineTest, OpensTheGateOnlyUnderItsOwnRecord) {
+  give(Boot{true, {}});
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<StartVm>(), nullptr);
+  answer(ArbiterReply::Status::ok, Record{1, "a", ""});
+  EXPECT_NE(find<StartVm>(), nullptr);
+  EXPECT_EQ(find<OpenGate>(), nullptr);
+  give(VmStarted{});
+  EXPECT_NE(find<OpenGate>(), nullptr);
+  EXPECT_EQ(machine_.view().state, State::solo);
+}
+
+TEST_F(MachineTest, DoesNotStartWhatAnotherHostOwns) {
+  give(Boot{true, Record{3, "b", ""}});
+  EXPECT_TRUE(effects_.empty());
+  EXPECT_EQ(machine_.view().state, State::absent);
+}
+
+TEST_F(MachineTest, DoesNotRestartWhatThePeerMayHaveTakenOver) {
+  give(Boot{true, Record{3, "a", "b"}});
+  EXPECT_EQ(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<StartVm>(), nullptr);
+}
+
+TEST_F(MachineTest, AsksAgainWhenTheArbiterIsUnreachable) {
+  give(Boot{true, {}});
+  answer(ArbiterReply::Status::unreachable, {});
+  EXPECT_TRUE(effects_.empty());
+  ASSERT_TRUE(machine_.next_deadline().has_value());
+  now_ = *machine_.next_deadline();
+  give(Tick{});
+  EXPECT_NE(find<ArbiterSwap>(), nullptr);
+}
+
+TEST_F(MachineTest, RefusesToProtectWithoutPeer) {
+  give(Boot{true, {}});
+  answer(ArbiterReply::Status::ok, Record{1, "a", ""});
+  give(VmStarted{});
+  give(OpProtect{9});
+  ASSERT_NE(find<Reply>(), nullptr);
+  EXPECT_THAT(find<Reply>()->error, ::testing::HasSubstr("isn't connected"));
+}
+
+TEST_F(MachineTest, FirstOutputLeavesOnlyAfterRegistration) {
+  protect_until_committed();
+  EXPECT_EQ(find<CommitOutput>(), nullptr);
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<ArbiterSwap>()->desired, (Record{2, "a", "b"}));
+  answer(ArbiterReply::Status::ok, Record{2, "a", "b"});
+  EXPECT_NE(find<CommitOutput>(), nullptr);
+  EXPECT_TRUE(sent(MessageType::registered));
+  EXPECT_EQ(machine_.view().state, State::guarded);
+}
+
+TEST_F(MachineTest, ComparesOnceTheSecondaryRuns) {
+  protect();
+  ASSERT_NE(find<CompareFrom>(), nullptr);
+  EXPECT_EQ(machine_.view().checkpoints, 1U);
+}
+
+TEST_F(MachineTest, DivergenceAsksForACheckpointOfThisEpochOnly) {
+  protect();
+  give(Diverged{0, compare::Cause::content});
+  EXPECT_FALSE(sent(MessageType::checkpoint_request));
+  give(Diverged{1, compare::Cause::content});
+  EXPECT_TRUE(sent(MessageType::checkpoint_request));
+}
+
+TEST_F(MachineTest, EpochLimitAsksForACheckpoint) {
+  protect();
+  for (int i = 0; i < 1000 && !sent(MessageType::checkpoint_request); ++i) {
+    give(PeerHeard{});
+    now_ += 20 * kMillisecond;
+    give(Tick{});
+  }
+  EXPECT_TRUE(sent(MessageType::checkpoint_request));
+  EXPECT_GE(now_, 11 * kSecond);
+}
+
+TEST_F(MachineTest, SilenceHoldsOutputUntilTheArbiterMakesItSolo) {
+  protect();
+  now_ += 300 * kMillisecond;
+  give(Tick{});
+  EXPECT_EQ(machine_.view().state, State::fenced);
+  EXPECT_EQ(find<ReleaseAll>(), nullptr);
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<ArbiterSwap>()->expected, (Record{2, "a", "b"}));
+  answer(ArbiterReply::Status::ok, Record{3, "a", ""});
+  EXPECT_NE(find<ReleaseAll>(), nullptr);
+  EXPECT_EQ(machine_.view().state, State::solo);
+}
+
+TEST_F(MachineTest, LoserOfTheSwapEndsItsVm) {
+  protect();
+  give(PeerDisconnected{"reset"});
+  answer(ArbiterReply::Status::conflict, Record{3, "b", ""});
+  EXPECT_NE(find<ShutGate>(), nullptr);
+  EXPECT_NE(find<KillVm>(), nullptr);
+  EXPECT_EQ(find<ReleaseAll>(), nullptr);
+  EXPECT_EQ(machine_.view().state, State::absent);
+}
+
+TEST_F(MachineTest, SwapWhoseAnswerWasLostCountsWhenItIsFoundInForce) {
+  protect();
+  give(PeerDisconnected{"reset"});
+  answer(ArbiterReply::Status::unreachable, {});
+  now_ += 100 * kMillisecond;
+  give(Tick{});
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  answer(ArbiterReply::Status::conflict, Record{3, "a", ""});
+  EXPECT_NE(find<ReleaseAll>(), nullptr);
+}
+
+TEST_F(MachineTest, LossWhileRegisteringWaitsForTheAnswer) {
+  protect_until_committed();
+  give(PeerDisconnected{"reset"});
+  EXPECT_EQ(find<ReleaseAll>(), nullptr);
+  answer(ArbiterReply::Status::ok, Record{2, "a", "b"});
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<ArbiterSwap>()->desired, (Record{3, "a", ""}));
+}
+
+TEST_F(MachineTest, DeadPrimaryShutsItsGateBeforeItTellsTheSecondary) {
+  protect();
+  give(VmDied{"signal 9"});
+  ASSERT_TRUE(sent(MessageType::primary_gone));
+  EXPECT_TRUE(std::holds_alternative<ShutGate>(effects_.front()));
+}
+
+TEST_F(MachineTest, FailoverOfAnUnprotectedVmIsRefused) {
+  start_solo();
+  give(OpFailover{4});
+  ASSERT_NE(find<Reply>(), nullptr);
+  EXPECT_FALSE(find<Reply>()->error.empty());
+}
+
+TEST_F(MachineTest, AnswerToAQuestionThatWasGivenUpIsNotTakenForTheNext) {
+  give(Boot{true, {}});
+  give(MessageReceived{Message{MessageType::prepare, 5, 1, 0, ""}});  // refused: starting as primary
+  EXPECT_TRUE(sent(MessageType::refused));
+  protect();
+  give(PeerDisconnected{"reset"});  // claim is asked
+  give(MessageReceived{Message{MessageType::taken_over, 3, 1, 0, ""}});
+  EXPECT_EQ(machine_.view().state, State::absent);
+  answer(ArbiterReply::Status::ok, Record{3, "a", ""});
+  EXPECT_EQ(find<ReleaseAll>(), nullptr);
+}
+
+TEST_F(SecondaryTest, CommitsBeforeItApplies) {
+  give(Boot{true, Record{1, "a", ""}});
+  give(PeerConnected{});
+  hear(MessageType::prepare);
+  give(VmStarted{});
+  EXPECT_TRUE(sent(MessageType::prepared));
+  hear(MessageType::checkpoint_request, 1);
+  give(SvmStopDone{1});
+  EXPECT_TRUE(sent(MessageType::svm_stopped));
+  give(ImageReceived{1});
+  ASSERT_EQ(effects_.size(), 2U);
+  EXPECT_TRUE(sent(MessageType::committed));
+  EXPECT_TRUE(std::holds_alternative<ApplyImage>(effects_.back()));
+}
+
+TEST_F(SecondaryTest, TakesOverOnlyByTheSwap) {
+  stand_by();
+  hear(MessageType::primary_gone);
+  EXPECT_NE(find<ArbiterRead>(), nullptr);
+  answer(ArbiterReply::Status::ok, protected_);
+  ASSERT_NE(find<ArbiterSwap>(), nullptr);
+  EXPECT_EQ(find<TakeOver>(), nullptr);
+  answer(ArbiterReply::Status::ok, ours_);
+  EXPECT_NE(find<TakeOver>(), nullptr);
+  EXPECT_EQ(machine_.view().state, State::solo);
+}
+
+TEST_F(SecondaryTest, GivesUpWhenThePrimaryIsSolo) {
+  stand_by();
+  hear(MessageType::primary_gone);
+  answer(ArbiterReply::Status::ok, Record{3, "a", ""});
+  EXPECT_EQ(find<TakeOver>(), nullptr);
+  EXPECT_NE(find<KillVm>(), nullptr);
+}
+
+TEST_F(SecondaryTest, PartialImageIsThrownAway) {
+  stand_by();
+  hear(MessageType::checkpoint_request, 2);
+  give(SvmStopDone{2});
+  give(PeerDisconnected{"reset"});
+  EXPECT_NE(find<ResumeSvm>(), nullptr);
+  now_ += 50 * kMillisecond;
+  give(Tick{});
+  give(ImageReceived{2});  // too late
+  EXPECT_EQ(find<ApplyImage>(), nullptr);
+  answer(ArbiterReply::Status::ok, protected_);
+  answer(ArbiterReply::Status::ok, ours_);
+  EXPECT_NE(find<TakeOver>(), nullptr);
+}
+
+TEST_F(SecondaryTest, CommittedImageIsAppliedBeforeTakingOver) {
+  stand_by();
+  hear(MessageType::checkpoint_request, 2);
+  give(SvmStopDone{2});
+  give(ImageReceived{2});
+  hear(MessageType::primary_gone);
+  answer(ArbiterReply::Status::ok, protected_);
+  answer(ArbiterReply::Status::ok, ours_);
+  EXPECT_EQ(find<TakeOver>(), nullptr);
+  give(ApplyDone{2});
+  EXPECT_NE(find<TakeOver>(), nullptr);
+}
+
+TEST_F(SecondaryTest, WithoutAnyWholeImageItCannotTakeOver) {
+  give(Boot{true, Record{1, "a", ""}});
+  give(PeerConnected{});
+  hear(MessageType::prepare);
+  give(VmStarted{});
+  give(PeerDisconnected{"reset"});
+  EXPECT_EQ(find<ArbiterRead>(), nullptr);
+  EXPECT_NE(find<KillVm>(), nullptr);
+}
+
+TEST_F(SecondaryTest, MessagesOfAnEarlierPairingAreIgnored) {
+  stand_by();
+  give(MessageReceived{Message{MessageType::abort, 1, pairing_ + 1, 0, ""}});
+  EXPECT_TRUE(effects_.empty());
+  EXPECT_EQ(machine_.view().state, State::guarded);
+}
+
+}  // namespace
+}  // namespace twinstep::session
