@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The TCP connections whose numbers differ between the two VMs, or did when one of them took over. */
+#ifndef TWINSTEP_FLOWS_H
+#define TWINSTEP_FLOWS_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/maps.h"
+#include "bpf/parse.h"
+#include "bpf/rewrite.h"
+
+enum ts_direction {
+	TS_FROM_VM,
+	TS_TO_VM,
+};
+
+/* A segment's flow and its header. */
+struct ts_segment {
+	struct ts_flow_key key;
+	struct tcphdr *tcp;
+};
+
+/* Returns -1 unless packet is a TCP segment. */
+static __always_inline int ts_segment(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet,
+				      enum ts_direction direction, struct ts_segment *segment)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + ETH_HLEN;
+	struct tcphdr *tcp = data + (packet->tcp_offset & 0xff);
+	int from_vm = direction == TS_FROM_VM;
+
+	if (packet->class != TS_CLASS_TCP || (void *)(ip + 1) > end || (void *)(tcp + 1) > end)
+		return -1;
+	__builtin_memset(&segment->key, 0, sizeof(segment->key));
+	__builtin_memcpy(segment->key.vm_addr, from_vm ? &ip->saddr : &ip->daddr, 4);
+	__builtin_memcpy(segment->key.peer_addr, from_vm ? &ip->daddr : &ip->saddr, 4);
+	segment->key.vm_port_be = from_vm ? tcp->source : tcp->dest;
+	segment->key.peer_port_be = from_vm ? tcp->dest : tcp->source;
+	segment->key.slot = slot;
+	segment->key.family = 4;
+	segment->tcp = tcp;
+	return 0;
+}
+
+/*
+ * Only a SYN without ACK makes a new connection, so it ends what is known of an old one with the same addresses. Unless
+ * the client has not said a word since: then the SYN is a repeated one of the same opening, and a difference that was
+ * found meanwhile still holds.
+ */
+static __always_inline int ts_flow_opens(const struct ts_segment *segment)
+{
+	struct ts_flow_state *state;
+
+	if (!segment->tcp->syn || segment->tcp->ack)
+		return 0;
+	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
+	if (state && state->seen)
+		bpf_map_delete_elem(&ts_flows, &segment->key);
+	return 1;
+}
+
+/* The flow's differences, if there are any and they are of this epoch. */
+static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_segment *segment, __u32 epoch)
+{
+	struct ts_flow_state *state = bpf_map_lookup_elem(&ts_flows, &segment->key);
+
+	if (!state || state->epoch != epoch || !(state->seq_delta | state->ts_delta | state->ts_offset))
+		return 0;
+	return state;
+}
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * On the link: what the other host sends. Only frames of TS_ETHERTYPE are touched; the daemons' own connections share
+ * the NIC. A frame for a VM that isn't known here has no slot to be counted in and is dropped.
+ */
+#ifndef TWINSTEP_LINK_H
+#define TWINSTEP_LINK_H
+
+#include "bpf/encap.h"
+#include "bpf/flows.h"
+#include "bpf/maps.h"
+#include "bpf/parse.h"
+
+/* TCP options of most segments, where the timestamps need no search: NOP, NOP, timestamps (RFC 7323, appendix A). */
+struct ts_aligned_timestamps {
+	__u8 nops[2];
+	__u8 kind;
+	__u8 bytes;
+	__u32 tsval_be;
+	__u32 tsecr_be;
+};
+
+static __always_inline int ts_later(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) > 0;
+}
+
+/* Remembers the latest acknowledgement and TSecr: what the client surely has, if this host takes over. */
+static __always_inline void ts_note_client(struct xdp_md *ctx, const struct ts_segment *segment,
+					   struct ts_flow_state *state)
+{
+	struct ts_aligned_timestamps *timestamps = (void *)(segment->tcp + 1);
+	__u32 ack = bpf_ntohl(segment->tcp->ack_seq);
+	__u32 tsecr;
+
+	if (!segment->tcp->ack)
+		return;
+	if (!(state->seen & 1) || ts_later(ack, state->client_ack))
+		state->client_ack = ack;
+	state->seen |= 1;
+	if (segment->tcp->doff * 4u < sizeof(struct tcphdr) + sizeof(*timestamps) ||
+	    (void *)(timestamps + 1) > (void *)(long)ctx->data_end || timestamps->kind != TS_TCPOPT_TIMESTAMPS ||
+	    timestamps->bytes != TS_TCPOPT_TIMESTAMPS_BYTES)
+		return;
+	tsecr = bpf_ntohl(timestamps->tsecr_be);
+	if (!(state->seen & 2) || ts_later(tsecr, state->client_tsecr))
+		state->client_tsecr = tsecr;
+	state->seen |= 2;
+}
+
+/* Notes what the client has. Returns the flow's differences, if there are any. */
+static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __u32 slot, __u32 epoch,
+							  const struct ts_packet *packet)
+{
+	struct ts_flow_state fresh = {.epoch = epoch};
+	struct ts_flow_state *state;
+	struct ts_segment segment;
+
+	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment) || ts_flow_opens(&segment))
+		return 0;
+	state = bpf_map_lookup_elem(&ts_flows, &segment.key);
+	if (!state) {
+		ts_note_client(ctx, &segment, &fresh);
+		bpf_map_update_elem(&ts_flows, &segment.key, &fresh, BPF_NOEXIST);
+		return 0;
+	}
+	ts_note_client(ctx, &segment, state);
+	return ts_flow_differs(&segment, epoch);
+}
+
+static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					  __u32 frame_epoch)
+{
+	struct ts_flow_state *differs;
+	struct ts_packet packet;
+
+	if (!config->link_open || frame_epoch != config->epoch)
+		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
+	if (bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)) || ts_parse(ctx, &packet))
+		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	differs = ts_link_flow(ctx, slot, frame_epoch, &packet);
+	if (differs) {
+		struct ts_shift shift = {.ack = differs->seq_delta, .tsecr = differs->ts_delta};
+
+		if (ts_rewrite_tcp(ctx, packet.tcp_offset, &shift))
+			return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+		ts_end(slot, TS_COUNT_LINK_REWRITTEN, 0);
+	}
+	return ts_end_redirect(slot, TS_COUNT_LINK_DELIVERED, TS_COUNT_LINK_ERROR,
+			       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+}
+
+static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, __u32 epoch)
+{
+	struct ts_flow_delta *delta = (void *)(long)ctx->data + sizeof(struct ts_link_frame);
+	struct ts_flow_state fresh = {};
+	struct ts_flow_state *state;
+	struct ts_flow_key key;
+
+	if ((void *)(delta + 1) > (void *)(long)ctx->data_end)
+		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	key = delta->key;
+	key.slot = slot;
+	state = bpf_map_lookup_elem(&ts_flows, &key);
+	if (state)
+		fresh = *state;
+	fresh.epoch = epoch;
+	fresh.seq_delta = delta->seq_delta;
+	fresh.ts_delta = delta->ts_delta;
+	if (bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY))
+		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
+}
+
+SEC("xdp")
+int ts_link(struct xdp_md *ctx)
+{
+	struct ts_link_frame *frame = (void *)(long)ctx->data;
+	struct ts_slot_config *config;
+	__u32 *slot;
+	__u16 vm_id;
+
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end || frame->eth.h_proto != bpf_htons(TS_ETHERTYPE))
+		return XDP_PASS;
+	vm_id = frame->header.vm_id;
+	slot = bpf_map_lookup_elem(&ts_vm_slot, &vm_id);
+	config = slot ? ts_slot(*slot) : 0;
+	if (!config)
+		return XDP_DROP;
+	if (frame->header.abi_version != TS_ABI_VERSION)
+		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	switch (frame->header.type) {
+	case TS_LINK_MIRROR:
+		return ts_link_mirror(ctx, *slot, config, frame->header.epoch);
+	case TS_LINK_RECORDS:
+		return ts_end_redirect(*slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
+				       bpf_redirect_map(&ts_xsk_link, *slot, XDP_DROP));
+	case TS_LINK_FLOW_DELTA:
+		return ts_link_delta(ctx, *slot, frame->header.epoch);
+	default:
+		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	}
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The maps that the programs share with user space, and the look-ups every program starts with. */
+#ifndef TWINSTEP_MAPS_H
+#define TWINSTEP_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/abi/twinstep_abi.h"
+
+struct ts_mac {
+	__u8 bytes[6];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct ts_slot_config);
+} ts_slots SEC(".maps");
+
+/* Which slot a tap belongs to, by its ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} ts_ifindex_slot SEC(".maps");
+
+/* Which slot gets the group-addressed frames of an uplink, by the uplink's ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} ts_uplink_slot SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, struct ts_mac);
+	__type(value, __u32);
+} ts_mac_slot SEC(".maps");
+
+/* The number both hosts know a VM by. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u16);
+	__type(value, __u32);
+} ts_vm_slot SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct ts_flow_key);
+	__type(value, struct ts_flow_state);
+} ts_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct ts_counters);
+} ts_count SEC(".maps");
+
+/* Redirect targets, by slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} ts_taps SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} ts_uplinks SEC(".maps");
+
+/* A broadcast redirect goes to every entry of one map, so each slot has its own map: its tap and the link. */
+struct ts_mirror_devices {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__array(values, struct ts_mirror_devices);
+} ts_mirrors SEC(".maps");
+
+/* Sequence number of the next mirrored frame, by slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} ts_mirror_sequence SEC(".maps");
+
+/* AF_XDP sockets by slot, one map per device: a socket only takes frames of the device it is bound to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} ts_xsk_tap SEC(".maps"), ts_xsk_uplink SEC(".maps"), ts_xsk_link SEC(".maps");
+
+static __always_inline struct ts_slot_config *ts_slot(__u32 slot)
+{
+	return bpf_map_lookup_elem(&ts_slots, &slot);
+}
+
+/* Counts the frame and returns what becomes of it. */
+static __always_inline int ts_end(__u32 slot, enum ts_counter which, int action)
+{
+	struct ts_counters *counters = bpf_map_lookup_elem(&ts_count, &slot);
+
+	if (counters)
+		counters->count[which]++;
+	return action;
+}
+
+/* The same for a redirect, which fails at once when the map has no entry. */
+static __always_inline int ts_end_redirect(__u32 slot, enum ts_counter done, enum ts_counter failed, long action)
+{
+	return ts_end(slot, action == XDP_REDIRECT ? done : failed, (int)action);
+}
+
+#endif

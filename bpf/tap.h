@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* On the VM's tap: what the guest sends. */
+#ifndef TWINSTEP_TAP_H
+#define TWINSTEP_TAP_H
+
+#include "bpf/digest.h"
+#include "bpf/flows.h"
+#include "bpf/maps.h"
+#include "bpf/parse.h"
+
+/* Puts the metadata in front of the frame. The digest is computed first: adjusting makes all packet pointers stale. */
+static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch)
+{
+	struct ts_digest digest = {};
+	struct ts_frame_meta *meta;
+	__u32 flags = 0;
+
+	if (packet->payload_bytes > TS_DIGEST_BYTES_MAX)
+		flags = TS_META_DIGEST_PARTIAL;
+	else if (ts_digest(ctx, packet->payload_offset, packet->payload_bytes, &digest))
+		return -1;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return -1;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return -1;
+	meta->acc[0] = digest.acc[0];
+	meta->acc[1] = digest.acc[1];
+	meta->acc[2] = digest.acc[2];
+	meta->epoch = epoch;
+	meta->payload_bytes = packet->payload_bytes;
+	meta->payload_offset = packet->payload_offset;
+	meta->class_flags = packet->class | flags << 4;
+	return 0;
+}
+
+static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, __u32 epoch, const struct ts_packet *packet)
+{
+	if (ts_prefix_meta(ctx, packet, epoch))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
+			       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+}
+
+static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet,
+					 const struct ts_flow_state *differs)
+{
+	if (differs) {
+		struct ts_shift shift = {.seq = -differs->seq_delta, .tsval = differs->ts_offset};
+
+		if (ts_rewrite_tcp(ctx, packet->tcp_offset, &shift))
+			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	}
+	return ts_end_redirect(slot, TS_COUNT_TAP_DIRECT, TS_COUNT_TAP_ERROR,
+			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
+}
+
+SEC("xdp")
+int ts_tap(struct xdp_md *ctx)
+{
+	__u32 ifindex = ctx->ingress_ifindex;
+	__u32 *slot = bpf_map_lookup_elem(&ts_ifindex_slot, &ifindex);
+	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
+	struct ts_flow_state *differs = 0;
+	struct ts_segment segment;
+	struct ts_packet packet;
+
+	/* A tap that no slot knows has nobody to speak for it. */
+	if (!config)
+		return XDP_DROP;
+	if (config->tap_mode == TS_TAP_CLOSED)
+		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
+	if (ts_parse(ctx, &packet))
+		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment) && !ts_flow_opens(&segment))
+		differs = ts_flow_differs(&segment, config->epoch);
+	if (config->tap_mode == TS_TAP_HOLD)
+		return ts_tap_hold(ctx, *slot, config->epoch, &packet);
+	return ts_tap_direct(ctx, *slot, &packet, differs);
+}
+
+#endif
