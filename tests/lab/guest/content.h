@@ -20,14 +20,14 @@ static inline void content_fill(unsigned char* block) {
     word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
     word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
     word ^= word >> 31;
-    for (uint32_t shift = 0; shift < 64 && i < kContentPeriod; shift += 8) block[i++] = (unsigned char)(word >> shift);
+    for (uint32_t shift = 0; shift < 64 && i < kContentPeriod; shift += 8) block[i++] = (word >> shift) & 0xff;
   }
 }
 
 // Index into the block of the byte at `offset` of the transfer with `seed`.
 static inline uint32_t content_index(uint64_t seed, uint64_t offset) {
   const uint64_t start = (seed % kContentPeriod) * 7919u;
-  return (uint32_t)((start + offset % kContentPeriod) % kContentPeriod);
+  return ((start + offset % kContentPeriod) % kContentPeriod) & 0xffffffffu;
 }
 
 #endif
