@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/image_format.hpp"
+
+#include <xxhash.h>
+
+#include <string>
+
+namespace twinstep::memory {
+namespace {
+
+constexpr const char* kDamaged = "the memory image was damaged on the page stream: ";
+
+}  // namespace
+
+std::uint64_t checksum_of(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+Result<void> verify(const ImageHeader& header, std::uint64_t ram_bytes) {
+  if (header.magic != kImageMagic) return fail(std::string(kDamaged) + "no image starts where one must");
+  if (header.version != kImageVersion) {
+    return fail("the peer sends memory images of version " + std::to_string(header.version) +
+                ", this host reads version " + std::to_string(kImageVersion) + ": run the same Twinstep on both hosts");
+  }
+  if (header.checksum != header_checksum(header)) return fail(std::string(kDamaged) + "checksum of the header");
+  if (header.kind != ImageKind::live_round && header.kind != ImageKind::checkpoint) {
+    return fail("the peer sent a memory image of unknown kind " + std::to_string(static_cast<int>(header.kind)));
+  }
+  if (header.ram_bytes != ram_bytes || header.page_bytes != kPageBytes) {
+    return fail("the peer's VM has " + std::to_string(header.ram_bytes) + " bytes of RAM in pages of " +
+                std::to_string(header.page_bytes) + ", this host's has " + std::to_string(ram_bytes) +
+                ": give both the same memory size");
+  }
+  if (header.pages > ram_bytes / kPageBytes) return fail("the peer's memory image has more pages than the VM");
+  if (header.meta_bytes > kMetaBytesMax || header.state_bytes > kStateBytesMax) {
+    return fail("the peer's memory image has " + std::to_string(header.meta_bytes) + " bytes of meta data and " +
+                std::to_string(header.state_bytes) + " bytes of device state, beyond the limits");
+  }
+  return {};
+}
+
+Result<void> verify(const ChunkHeader& header, std::uint32_t expected_index) {
+  if (header.magic != kChunkMagic || header.checksum != header_checksum(header)) {
+    return fail(std::string(kDamaged) + "header of chunk " + std::to_string(expected_index));
+  }
+  const std::size_t pages = std::size_t{header.data_pages} + header.zero_pages;
+  if (header.index != expected_index || header.data_pages > kChunkDataPagesMax || pages > kChunkPagesMax ||
+      pages == 0) {
+    return fail("the peer sent chunk " + std::to_string(header.index) + " of " + std::to_string(pages) +
+                " pages where chunk " + std::to_string(expected_index) + " was due");
+  }
+  return {};
+}
+
+Result<void> verify(const ImageTrailer& trailer, const ImageHeader& header, std::uint64_t chunks,
+                    std::uint64_t content_checksum) {
+  if (trailer.magic != kTrailerMagic || trailer.checksum != header_checksum(trailer)) {
+    return fail(std::string(kDamaged) + "trailer");
+  }
+  if (trailer.content_checksum != content_checksum) return fail(std::string(kDamaged) + "checksum of the whole");
+  if (trailer.epoch != header.epoch || trailer.generation != header.generation || trailer.pages != header.pages ||
+      trailer.chunks != chunks) {
+    return fail("the memory image ends with the trailer of another image");
+  }
+  return {};
+}
+
+}  // namespace twinstep::memory
