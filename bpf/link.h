@@ -35,17 +35,17 @@ static __always_inline void ts_note_client(struct xdp_md *ctx, const struct ts_s
 
 	if (!segment->tcp->ack)
 		return;
-	if (!(state->seen & 1) || ts_later(ack, state->client_ack))
+	if (!(state->seen & TS_SEEN_ACK) || ts_later(ack, state->client_ack))
 		state->client_ack = ack;
-	state->seen |= 1;
+	state->seen |= TS_SEEN_ACK;
 	if (segment->tcp->doff * 4u < sizeof(struct tcphdr) + sizeof(*timestamps) ||
 	    (void *)(timestamps + 1) > (void *)(long)ctx->data_end || timestamps->kind != TS_TCPOPT_TIMESTAMPS ||
 	    timestamps->bytes != TS_TCPOPT_TIMESTAMPS_BYTES)
 		return;
 	tsecr = bpf_ntohl(timestamps->tsecr_be);
-	if (!(state->seen & 2) || ts_later(tsecr, state->client_tsecr))
+	if (!(state->seen & TS_SEEN_TSECR) || ts_later(tsecr, state->client_tsecr))
 		state->client_tsecr = tsecr;
-	state->seen |= 2;
+	state->seen |= TS_SEEN_TSECR;
 }
 
 /* Notes what the client has. Returns the flow's differences, if there are any. */

@@ -8,10 +8,6 @@
 
 #include "bpf/abi/twinstep_abi.h"
 
-struct ts_mac {
-	__u8 bytes[6];
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, TS_SLOTS_MAX);

@@ -93,6 +93,12 @@ struct ts_slot_config {
 };
 TS_ASSERT_SIZE(struct ts_slot_config, 40);
 
+/* Key of the map that finds a slot by the VM's address. */
+struct ts_mac {
+	__u8 bytes[6];
+};
+TS_ASSERT_SIZE(struct ts_mac, 6);
+
 /* What travels in a frame of TS_ETHERTYPE, after the Ethernet header. */
 enum ts_link_type {
 	TS_LINK_MIRROR = 1,     /* an inbound frame of the client follows, whole */
@@ -125,12 +131,18 @@ struct ts_flow_key {
 };
 TS_ASSERT_SIZE(struct ts_flow_key, 40);
 
+/* ts_flow_state.seen */
+#define TS_SEEN_ACK 1   /* client_ack is valid */
+#define TS_SEEN_TSECR 2 /* client_tsecr is valid */
+
 /*
  * Per connection on the secondary (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32.
  * While secondary: ack and SACK of mirrored frames += seq_delta, TSecr += ts_delta.
  * After a failover, as long as the connection lives: inbound ack and SACK += seq_delta, TSecr -= ts_offset;
  * outbound seq -= seq_delta, TSval += ts_offset.
  * Differences count only if epoch equals the slot's: a checkpoint makes them void all at once.
+ * A SYN without ACK, from either side, removes the entry, unless nothing was seen of the client yet: then it is a repeated
+ * SYN of the same opening.
  */
 struct ts_flow_state {
 	__u32 epoch;
@@ -139,7 +151,7 @@ struct ts_flow_state {
 	__u32 ts_offset;
 	__u32 client_ack;   /* the latest ack number the client sent, in the PVM's numbering */
 	__u32 client_tsecr; /* the latest TSecr the client sent: the latest PVM TSval it has surely seen */
-	__u32 seen;         /* 1: client_ack is valid, 2: client_tsecr is valid */
+	__u32 seen;         /* TS_SEEN_* */
 	__u32 reserved;
 };
 TS_ASSERT_SIZE(struct ts_flow_state, 32);
@@ -188,7 +200,7 @@ struct ts_record {
 };
 TS_ASSERT_SIZE(struct ts_record, 48);
 
-/* Counters per slot; every frame that a program sees ends in exactly one of them. */
+/* Counters per slot; every frame of the VM that a program sees ends in exactly one of them. */
 enum ts_counter {
 	TS_COUNT_TAP_HELD,         /* to the AF_XDP socket */
 	TS_COUNT_TAP_DIRECT,       /* to the uplink */

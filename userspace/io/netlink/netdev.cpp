@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/netlink/netdev.hpp"
+
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "io/os_error.hpp"
+#include "io/unique_fd.hpp"
+
+namespace twinstep::io {
+namespace {
+
+Result<ifreq> request_for(const std::string& name) {
+  ifreq request{};
+  if (name.empty() || name.size() >= IFNAMSIZ)
+    return fail("\"" + name + "\" is no network device's name: it must have 1 to " + std::to_string(IFNAMSIZ - 1) +
+                " characters");
+  std::copy(name.begin(), name.end(), request.ifr_name);
+  return request;
+}
+
+Result<ifreq> run(const std::string& name, ifreq request, unsigned long command, const char* what) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_os("cannot open a socket to ask for network devices");
+  if (::ioctl(fd.get(), command, &request) != 0) return fail_os(std::string("cannot ") + what + " device " + name);
+  return request;
+}
+
+Result<ifreq> ask(const std::string& name, unsigned long command, const char* what) {
+  return request_for(name).and_then([&](const ifreq& request) { return run(name, request, command, what); });
+}
+
+}  // namespace
+
+Result<int> device_index(const std::string& name) {
+  return ask(name, SIOCGIFINDEX, "find").map([](const ifreq& answer) { return answer.ifr_ifindex; });
+}
+
+Result<MacAddress> device_mac(const std::string& name) {
+  return ask(name, SIOCGIFHWADDR, "read the MAC address of").map([](const ifreq& answer) {
+    MacAddress mac{};
+    std::memcpy(mac.data(), answer.ifr_hwaddr.sa_data, mac.size());
+    return mac;
+  });
+}
+
+Result<unsigned> device_mtu(const std::string& name) {
+  return ask(name, SIOCGIFMTU, "read the MTU of").map([](const ifreq& answer) {
+    return static_cast<unsigned>(answer.ifr_mtu);
+  });
+}
+
+Result<bool> device_carrier(const std::string& name) {
+  return ask(name, SIOCGIFFLAGS, "read the flags of").map([](const ifreq& answer) {
+    const auto flags = static_cast<unsigned>(answer.ifr_flags);
+    return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0;
+  });
+}
+
+Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes) {
+  auto request = request_for(name);
+  if (!request) return tl::unexpected(request.error());
+  request->ifr_mtu = static_cast<int>(mtu_bytes);
+  auto done = run(name, *request, SIOCSIFMTU, "set the MTU of");
+  if (!done) return tl::unexpected(done.error());
+  return {};
+}
+
+Result<void> set_device_up(const std::string& name) {
+  auto flags = ask(name, SIOCGIFFLAGS, "read the flags of");
+  if (!flags) return tl::unexpected(flags.error());
+  flags->ifr_flags = static_cast<short>(flags->ifr_flags | IFF_UP);
+  auto done = run(name, *flags, SIOCSIFFLAGS, "bring up");
+  if (!done) return tl::unexpected(done.error());
+  return {};
+}
+
+}  // namespace twinstep::io

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "core/result.hpp"
+
+namespace twinstep::io {
+
+using MacAddress = std::array<std::uint8_t, 6>;
+
+/// Questions and settings of a network device of the calling thread's network namespace (netdevice(7)). Every error
+/// names the device.
+Result<int> device_index(const std::string& name);
+Result<MacAddress> device_mac(const std::string& name);
+/// Largest layer 3 packet, in bytes.
+Result<unsigned> device_mtu(const std::string& name);
+/// Whether the device is up and has a peer to talk to (IFF_UP and IFF_RUNNING).
+Result<bool> device_carrier(const std::string& name);
+Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes);
+Result<void> set_device_up(const std::string& name);
+
+}  // namespace twinstep::io

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/xdp/programs.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <linux/if_link.h>
+#include <twinstep_bpf.skel.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdarg>
+
+#include "io/os_error.hpp"
+#include "io/unique_fd.hpp"
+
+namespace twinstep::io {
+namespace {
+
+struct SkeletonDeleter {
+  void operator()(twinstep_bpf* skeleton) const { twinstep_bpf::destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<twinstep_bpf, SkeletonDeleter>;
+
+/// libbpf's own words go to stderr by default; the result of a call says what the user must know.
+int no_print(libbpf_print_level, const char*, va_list) { return 0; }
+
+template <typename Key, typename Value>
+Result<void> put(const bpf_map* map, const Key& key, const Value& value) {
+  if (bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), BPF_ANY) != 0)
+    return fail_os(std::string("cannot write the BPF map ") + bpf_map__name(map));
+  return {};
+}
+
+bpf_devmap_val device_entry(int ifindex, int program_fd) {
+  bpf_devmap_val entry{};
+  entry.ifindex = static_cast<std::uint32_t>(ifindex);
+  entry.bpf_prog.fd = program_fd;
+  return entry;
+}
+
+constexpr int kNoProgram = -1;
+
+}  // namespace
+
+struct XdpPrograms::Impl {
+  Skeleton skeleton;
+  std::array<UniqueFd, 3> attachments;  // by role
+
+  const bpf_program* program(XdpRole role) const {
+    switch (role) {
+      case XdpRole::tap:
+        return skeleton->progs.ts_tap;
+      case XdpRole::uplink:
+        return skeleton->progs.ts_uplink;
+      default:
+        return skeleton->progs.ts_link;
+    }
+  }
+
+  const bpf_map* sockets(XdpRole role) const {
+    switch (role) {
+      case XdpRole::tap:
+        return skeleton->maps.ts_xsk_tap;
+      case XdpRole::uplink:
+        return skeleton->maps.ts_xsk_uplink;
+      default:
+        return skeleton->maps.ts_xsk_link;
+    }
+  }
+
+  /// A broadcast goes to all entries of one map, so the slot gets one with its tap and the link.
+  Result<void> set_mirror(std::uint32_t slot, int tap_ifindex, int link_ifindex) const {
+    const UniqueFd devices(
+        bpf_map_create(BPF_MAP_TYPE_DEVMAP, "ts_mirror", sizeof(std::uint32_t), sizeof(bpf_devmap_val), 2, nullptr));
+    if (!devices) return fail_os("cannot create the map of mirror devices");
+    const std::array entries{device_entry(tap_ifindex, kNoProgram),
+                             device_entry(link_ifindex, bpf_program__fd(skeleton->progs.ts_link_egress))};
+    for (std::uint32_t i = 0; i < entries.size(); ++i)
+      if (bpf_map_update_elem(devices.get(), &i, &entries[i], BPF_ANY) != 0)
+        return fail_os("cannot mirror frames to the link");
+    return put(skeleton->maps.ts_mirrors, slot, devices.get());
+  }
+};
+
+const char* to_string(XdpRole role) {
+  switch (role) {
+    case XdpRole::tap:
+      return "tap";
+    case XdpRole::uplink:
+      return "uplink";
+    default:
+      return "link";
+  }
+}
+
+const char* to_string(XdpMode mode) { return mode == XdpMode::native ? "native" : "generic"; }
+
+XdpPrograms::XdpPrograms(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+XdpPrograms::~XdpPrograms() = default;
+XdpPrograms::XdpPrograms(XdpPrograms&&) noexcept = default;
+XdpPrograms& XdpPrograms::operator=(XdpPrograms&&) noexcept = default;
+
+Result<XdpPrograms> XdpPrograms::load() {
+  libbpf_set_print(no_print);
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton.reset(twinstep_bpf::open_and_load());
+  if (!impl->skeleton) return fail_os("cannot load the XDP programs (needs root and Linux 5.18 or newer)");
+  return XdpPrograms(std::move(impl));
+}
+
+Result<XdpMode> XdpPrograms::attach(XdpRole role, int ifindex) {
+  auto& attachment = impl_->attachments.at(static_cast<std::size_t>(role));
+  attachment.reset();
+  const int program_fd = bpf_program__fd(impl_->program(role));
+  for (const auto mode : {XdpMode::native, XdpMode::generic}) {
+    LIBBPF_OPTS(bpf_link_create_opts, options);
+    options.flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+    UniqueFd link(bpf_link_create(program_fd, ifindex, BPF_XDP, &options));
+    if (!link) continue;
+    attachment = std::move(link);
+    return mode;
+  }
+  return fail_os(std::string("cannot attach an XDP program to the ") + to_string(role) + ", device number " +
+                 std::to_string(ifindex) + " (see `ip link`: is another XDP program there?)");
+}
+
+void XdpPrograms::set_digest_key(const compare::DigestKey& key) {
+  impl_->skeleton->data_digest_key->ts_digest_key = key.table();
+}
+
+Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& devices) {
+  const auto& maps = impl_->skeleton->maps;
+  ts_mac mac{};
+  std::copy(devices.vm_mac.begin(), devices.vm_mac.end(), mac.bytes);
+  return put(maps.ts_taps, slot, device_entry(devices.tap_ifindex, kNoProgram))
+      .and_then([&] { return put(maps.ts_uplinks, slot, device_entry(devices.uplink_ifindex, kNoProgram)); })
+      .and_then([&] { return impl_->set_mirror(slot, devices.tap_ifindex, devices.link_ifindex); })
+      .and_then([&] { return put(maps.ts_ifindex_slot, devices.tap_ifindex, slot); })
+      .and_then([&] { return put(maps.ts_uplink_slot, devices.uplink_ifindex, slot); })
+      .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
+}
+
+Result<void> XdpPrograms::set_socket(XdpRole role, std::uint32_t slot, int socket_fd) {
+  return put(impl_->sockets(role), slot, socket_fd);
+}
+
+Result<void> XdpPrograms::add_vm(std::uint16_t vm_id, std::uint32_t slot) {
+  return put(impl_->skeleton->maps.ts_vm_slot, vm_id, slot);
+}
+
+void XdpPrograms::remove_vm(std::uint16_t vm_id) {
+  bpf_map__delete_elem(impl_->skeleton->maps.ts_vm_slot, &vm_id, sizeof(vm_id), 0);
+}
+
+Result<void> XdpPrograms::set_slot(std::uint32_t slot, const ts_slot_config& config) {
+  return put(impl_->skeleton->maps.ts_slots, slot, config);
+}
+
+std::optional<ts_flow_state> XdpPrograms::flow(const ts_flow_key& key) const {
+  ts_flow_state state{};
+  if (bpf_map__lookup_elem(impl_->skeleton->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0)
+    return std::nullopt;
+  return state;
+}
+
+Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& state) {
+  return put(impl_->skeleton->maps.ts_flows, key, state);
+}
+
+void XdpPrograms::clear_flows() {
+  const bpf_map* map = impl_->skeleton->maps.ts_flows;
+  ts_flow_key key{};
+  while (bpf_map__get_next_key(map, nullptr, &key, sizeof(key)) == 0)
+    if (bpf_map__delete_elem(map, &key, sizeof(key), 0) != 0) break;
+}
+
+ts_counters XdpPrograms::counters(std::uint32_t slot) const {
+  const int processors = libbpf_num_possible_cpus();
+  std::vector<ts_counters> each(static_cast<std::size_t>(std::max(processors, 1)));
+  ts_counters sum{};
+  if (bpf_map__lookup_elem(impl_->skeleton->maps.ts_count, &slot, sizeof(slot), each.data(),
+                           each.size() * sizeof(ts_counters), 0) != 0)
+    return sum;
+  for (const auto& one : each)
+    for (std::size_t i = 0; i < TS_COUNTERS; ++i) sum.count[i] += one.count[i];
+  return sum;
+}
+
+}  // namespace twinstep::io

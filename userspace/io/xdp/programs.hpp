@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "bpf/abi/twinstep_abi.h"
+#include "core/compare/digest.hpp"
+#include "core/result.hpp"
+#include "io/netlink/netdev.hpp"
+
+namespace twinstep::io {
+
+/// The three devices that carry a VM's frames.
+enum class XdpRole : std::uint8_t { tap, uplink, link };
+const char* to_string(XdpRole role);
+
+/// native: in the driver, before the kernel makes a packet of the frame. generic: after; slower, and works everywhere.
+enum class XdpMode : std::uint8_t { native, generic };
+const char* to_string(XdpMode mode);
+
+/// The XDP programs and their maps, loaded once for one digest key. Everything is undone on destruction, and by the
+/// kernel when the process dies: then no frame passes between a VM and its clients.
+class XdpPrograms {
+ public:
+  /// Loads the programs. Fails where the kernel lacks what they need (Linux 5.18 or newer), or without CAP_BPF.
+  static Result<XdpPrograms> load();
+  ~XdpPrograms();
+  XdpPrograms(XdpPrograms&&) noexcept;
+  XdpPrograms& operator=(XdpPrograms&&) noexcept;
+
+  /// Attaches the role's program, natively if the driver can, and says which it was. One device for each role.
+  Result<XdpMode> attach(XdpRole role, int ifindex);
+
+  /// Digests of later frames are under this key.
+  void set_digest_key(const compare::DigestKey& key);
+
+  struct SlotDevices {
+    int tap_ifindex = 0;
+    int uplink_ifindex = 0;
+    int link_ifindex = 0;
+    MacAddress vm_mac{};
+  };
+  /// Makes the devices known: which frames are the slot's, and where they go. slot: 0 to TS_SLOTS_MAX - 1.
+  Result<void> set_devices(std::uint32_t slot, const SlotDevices& devices);
+  /// The AF_XDP socket that takes the slot's frames of this role's device.
+  Result<void> set_socket(XdpRole role, std::uint32_t slot, int socket_fd);
+  /// Frames on the link for `vm_id` are the slot's.
+  Result<void> add_vm(std::uint16_t vm_id, std::uint32_t slot);
+  void remove_vm(std::uint16_t vm_id);
+  Result<void> set_slot(std::uint32_t slot, const ts_slot_config& config);
+
+  std::optional<ts_flow_state> flow(const ts_flow_key& key) const;
+  Result<void> set_flow(const ts_flow_key& key, const ts_flow_state& state);
+  void clear_flows();
+
+  /// Sums over all processors.
+  ts_counters counters(std::uint32_t slot) const;
+
+ private:
+  struct Impl;
+  explicit XdpPrograms(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twinstep::io
