@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "qemu-glue/launch/vm_spec.hpp"
+
+#include "qemu-glue/launch/user_args.hpp"
+
+namespace twinstep::qemu {
+namespace {
+
+constexpr std::uint64_t kMiB = 1U << 20;
+constexpr const char* kDefaultMachine = "q35";
+
+using Args = std::vector<std::string>;
+
+void append(Args& args, std::initializer_list<std::string> more) {
+  args.insert(args.end(), more);
+}
+
+Result<void> check_spec(const VmSpec& spec) {
+  if (spec.name.empty() || spec.name.find_first_of(",=/ ") != std::string::npos) {
+    return fail("a VM's name must not be empty nor have a comma, '=', '/' or space: '" + spec.name + "'");
+  }
+  if (spec.memory_bytes == 0 || spec.memory_bytes % kMiB != 0) {
+    return fail("the memory of VM " + spec.name + " must be a whole number of MiB, not " +
+                std::to_string(spec.memory_bytes) + " bytes");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::filesystem::path qmp_path(const VmSpec& spec) {
+  return spec.run_dir / "qmp.sock";
+}
+std::filesystem::path log_path(const VmSpec& spec) {
+  return spec.run_dir / "qemu.log";
+}
+
+Result<std::vector<std::string>> command_line(const VmSpec& spec) {
+  if (auto checked = check_spec(spec); !checked) return tl::unexpected(checked.error());
+  auto user = take_machine(spec.args);
+  if (!user) return tl::unexpected(user.error());
+  if (auto checked = check_user_args(user->rest, qmp_path(spec)); !checked) return tl::unexpected(checked.error());
+
+  const std::string bytes = std::to_string(spec.memory_bytes);
+  Args args{spec.binary, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none"};
+  append(args, {"-object", std::string("memory-backend-memfd,id=") + kRamBackend + ",size=" + bytes + ",share=on"});
+  append(args, {"-machine", user->machine.value_or(kDefaultMachine) + ",memory-backend=" + kRamBackend});
+  append(args, {"-m", std::to_string(spec.memory_bytes / kMiB) + "M"});
+  for (std::size_t i = 0; i < spec.nics.size(); ++i) {
+    const NicSpec& nic = spec.nics[i];
+    const std::string id = "twinstep-nic" + std::to_string(i);
+    append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd)});
+    append(args, {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac});
+  }
+  append(args, {"-qmp", "unix:" + qmp_path(spec).string() + ",server=on,wait=off"});
+  // Loading a checkpoint resets the machine first: that must not end QEMU.
+  append(args, {"-action", "reboot=reset"});
+  if (spec.paused) args.emplace_back("-S");
+  args.insert(args.end(), user->rest.begin(), user->rest.end());
+  return args;
+}
+
+}  // namespace twinstep::qemu

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/result.hpp"
+
+namespace twinstep::qemu {
+
+/// The VM's one NIC, on a tap that the caller made.
+struct NicSpec {
+  int tap_fd = -1;  ///< open tap queue; stays the caller's
+  std::string mac;  ///< aa:bb:cc:dd:ee:ff
+  std::string device = "virtio-net-pci";
+};
+
+/// How a QEMU is to be started.
+struct VmSpec {
+  std::string name;
+  std::string binary = "qemu-system-x86_64";
+  std::vector<std::string> args;   ///< the user's own QEMU arguments
+  std::uint64_t memory_bytes = 0;  ///< whole MiB
+  std::vector<NicSpec> nics;
+  std::filesystem::path run_dir;  ///< exists; gets qemu.log and qmp.sock
+  bool paused = false;            ///< with vCPUs stopped from the first instruction, as a secondary needs it
+};
+
+/// The name of guest RAM's backend in QEMU.
+inline constexpr const char* kRamBackend = "twinstep-ram";
+
+std::filesystem::path qmp_path(const VmSpec& spec);
+std::filesystem::path log_path(const VmSpec& spec);
+
+/// The whole command line, binary first. Pure. An Error names the user's argument that cannot be combined with
+/// protection, and why.
+Result<std::vector<std::string>> command_line(const VmSpec& spec);
+
+}  // namespace twinstep::qemu
