@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest: its image, its kernel command line, and how a test talks to it."""
+
+import os
+import pathlib
+
+from twinlab.network import GUEST_ADDRESS
+from twinlab.system import LabError, run
+
+BUILD_TIMEOUT_S = 300
+MEMORY = "256M"
+READY_LINE = "twinstep-guest ready"
+DEFAULT_DIRECTORY = "/var/cache/twinstep/guest"
+
+
+class GuestImage:
+    """The kernel and initramfs; built when TWINSTEP_GUEST_DIR does not name them."""
+
+    def __init__(self):
+        self.directory = pathlib.Path(os.environ.get("TWINSTEP_GUEST_DIR", DEFAULT_DIRECTORY))
+        if "TWINSTEP_GUEST_DIR" not in os.environ:
+            build = pathlib.Path(__file__).resolve().parent.parent / "guest" / "build"
+            run(str(build), str(self.directory), timeout_s=BUILD_TIMEOUT_S)
+        for file in ("vmlinuz", "initramfs"):
+            if not (self.directory / file).exists():
+                raise LabError(f"{self.directory} has no {file}: make it with tests/lab/guest/build {self.directory}")
+
+    def qemu_args(self, serial_log, dirty=None):
+        """Arguments for QEMU that boot the guest. `dirty`: (pages per second, working set in pages)."""
+        command_line = f"console=ttyS0 quiet panic=-1 ipv6.disable=1 twinstep.ip={GUEST_ADDRESS}"
+        if dirty:
+            command_line += f" twinstep.dirty={dirty[0]},{dirty[1]}"
+        return [
+            "-accel", "tcg", "-cpu", "max",
+            "-kernel", str(self.directory / "vmlinuz"),
+            "-initrd", str(self.directory / "initramfs"),
+            "-append", command_line,
+            "-serial", f"file:{serial_log}",
+        ]
+
+
+def answers(client):
+    """Whether the guest answers a request now."""
+    url = f"http://{GUEST_ADDRESS.ip}/bytes/1"
+    return client.run("curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", url, check=False) == "200"

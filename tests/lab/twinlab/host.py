@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host that runs Twinstep."""
+
+import json
+import signal
+import subprocess
+
+from twinlab import guest
+from twinlab.network import GUEST_MAC, LINK_ADDRESSES
+from twinlab.system import LabError, kill, wait_until
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 20
+LINK_PORT = 7600
+VM = "web"
+QEMU = "qemu-system-x86_64"
+
+
+def _peer_of(name):
+    return "b" if name == "a" else "a"
+
+
+def _toml(value):
+    """Strings, numbers and lists of them: JSON's notation is also TOML's."""
+    return json.dumps(value, ensure_ascii=True)
+
+
+class Host:
+    """twinstepd with a configuration of its own in one namespace."""
+
+    def __init__(self, name, namespace, binaries, directory):
+        self.name = name
+        self.namespace = namespace
+        self.run_directory = directory / name
+        self.log = directory / f"{name}.log"
+        self.serial_log = directory / f"{name}.serial"
+        self._binaries = binaries
+        self._directory = directory
+        self._daemon = None
+
+    def start(self, image, dirty=None):
+        """Starts the daemon and waits until its control socket answers."""
+        configuration = self._directory / f"{self.name}.toml"
+        configuration.write_text(self._configuration(image, dirty), encoding="utf-8")
+        self.run_directory.mkdir(exist_ok=True)
+        with open(self.log, "ab") as log:
+            self._daemon = self.namespace.start(self._binaries.daemon, "--config", configuration, stdout=log,
+                                                stderr=subprocess.STDOUT)
+        wait_until(self._ready, START_TIMEOUT_S, f"twinstepd on host {self.name} ready")
+
+    def stop(self):
+        """Asks the daemon to end, and its QEMU with it."""
+        if self._daemon is None:
+            return
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"twinstepd on host {self.name} did not end within {STOP_TIMEOUT_S} s of SIGTERM") from None
+        self._daemon = None
+
+    def control(self, *words):
+        """What `twinstep -j WORDS` answers; LabError with its error."""
+        command = [str(self._binaries.cli), "--socket", str(self.run_directory / "control.sock"), "-j", *words]
+        try:
+            done = subprocess.run(self.namespace.inside(*command), stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"host {self.name}: twinstep {' '.join(words)}: no answer within {COMMAND_TIMEOUT_S} s"
+                           ) from None
+        if done.returncode != 0:
+            raise LabError(f"host {self.name}: twinstep {' '.join(words)}: {(done.stdout + done.stderr).strip()}")
+        return json.loads(done.stdout)
+
+    def vm(self):
+        return self.control("vm", "show", "name", VM)
+
+    def vm_or_none(self):
+        """The VM as this host sees it; None when the host doesn't answer."""
+        try:
+            return self.vm()
+        except LabError:
+            return None
+
+    def state(self):
+        vm = self.vm_or_none()
+        return vm["state"] if vm else "absent"
+
+    def owns_vm(self):
+        vm = self.vm_or_none()
+        return vm is not None and vm["role"] == "primary" and vm["state"] in ("solo", "syncing", "protected")
+
+    def wait_for_state(self, states, timeout_s):
+        wait_until(lambda: self.state() in states, timeout_s, f"host {self.name}: VM {' or '.join(states)}")
+
+    def freeze_all(self):
+        """Stops every process of the host, in preparation of kill_all()."""
+        self.namespace.freeze_all()
+
+    def kill_all(self):
+        """SIGKILL to every process of the host."""
+        self.namespace.kill_all()
+        self._daemon = None
+
+    def kill_qemu(self):
+        """SIGKILL to the VM's QEMU alone."""
+        pids = self.namespace.pids_named(QEMU)
+        if not pids:
+            raise LabError(f"host {self.name} runs no {QEMU}")
+        for pid in pids:
+            kill(pid)
+
+    def _ready(self):
+        if self._daemon.poll() is not None:
+            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise LabError(f"twinstepd on host {self.name} ended by itself: {' / '.join(last)}")
+        return self.vm_or_none() is not None
+
+    def _configuration(self, image, dirty):
+        peer = _peer_of(self.name)
+        sections = {
+            "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
+            "[peer]": {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)},
+            "[link]": {"device": f"link-{self.name}", "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
+            "[arbiter]": {"type": "file", "path": str(self._directory / "arbiter")},
+            "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": f"up-{self.name}", "mac": GUEST_MAC,
+                       "qemu_args": image.qemu_args(self.serial_log, dirty)},
+        }
+        lines = []
+        for header, values in sections.items():
+            lines += [header, *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
+        return "\n".join(lines)

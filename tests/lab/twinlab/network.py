@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's wires.
+
+    client 10.77.0.1 --- switch (bridge) --- up-a  host a  link-a 10.78.0.1
+                                  \\                               |
+                                   `-------- up-b  host b  link-b 10.78.0.2
+
+The guest is 10.77.0.10, behind the uplink of whichever host runs it.
+"""
+
+import ipaddress
+
+from twinlab.namespaces import Namespace
+
+CLIENT_ADDRESS = ipaddress.ip_interface("10.77.0.1/24")
+GUEST_ADDRESS = ipaddress.ip_interface("10.77.0.10/24")
+GUEST_MAC = "52:54:00:77:00:10"
+LINK_ADDRESSES = {"a": ipaddress.ip_interface("10.78.0.1/24"), "b": ipaddress.ip_interface("10.78.0.2/24")}
+# Room for an uplink frame and its encapsulation.
+LINK_MTU = 1600
+HOSTS = ("a", "b")
+
+
+class Network:
+    """The four namespaces and the veth pairs between them."""
+
+    def __init__(self, prefix):
+        self.client = Namespace(f"{prefix}-client")
+        self.switch = Namespace(f"{prefix}-switch")
+        self.hosts = {host: Namespace(f"{prefix}-{host}") for host in HOSTS}
+
+    def namespaces(self):
+        return [self.client, self.switch, *self.hosts.values()]
+
+    def create(self):
+        for namespace in self.namespaces():
+            namespace.create()
+        self._create_switch()
+        self._plug_into_switch(self.client, "client0", "to-client")
+        for host, namespace in self.hosts.items():
+            self._plug_into_switch(namespace, f"up-{host}", f"to-{host}")
+        self.client.run("ip", "address", "add", str(CLIENT_ADDRESS), "dev", "client0")
+        self._create_link()
+
+    def host_loses_power(self, host):
+        """What the others see of it: its uplink and its link have no carrier any more."""
+        self.hosts[host].run("ip", "link", "set", f"up-{host}", "down")
+        self.cut_link(host)
+
+    def host_gets_power(self, host):
+        self.hosts[host].run("ip", "link", "set", f"up-{host}", "up")
+        self.restore_link(host)
+
+    def cut_link(self, host="a"):
+        self.hosts[host].run("ip", "link", "set", f"link-{host}", "down")
+
+    def restore_link(self, host="a"):
+        self.hosts[host].run("ip", "link", "set", f"link-{host}", "up")
+
+    def bridge_tap(self, host, tap):
+        """Joins a tap with the uplink by a plain bridge, as a host without Twinstep does."""
+        namespace = self.hosts[host]
+        namespace.run("ip", "tuntap", "add", "dev", tap, "mode", "tap")
+        _add_bridge(namespace, "br0")
+        for device in (tap, f"up-{host}"):
+            namespace.run("ip", "link", "set", device, "master", "br0", "up")
+
+    def _create_switch(self):
+        _add_bridge(self.switch, "br0")
+
+    def _plug_into_switch(self, namespace, device, port):
+        self.switch.run("ip", "link", "add", port, "type", "veth", "peer", "name", device, "netns", namespace.name)
+        self.switch.run("ip", "link", "set", port, "master", "br0", "up")
+        namespace.run("ip", "link", "set", device, "up")
+        _prepare_for_xdp(self.switch, port)
+        _prepare_for_xdp(namespace, device)
+
+    def _create_link(self):
+        a, b = self.hosts["a"], self.hosts["b"]
+        a.run("ip", "link", "add", "link-a", "mtu", LINK_MTU, "type", "veth", "peer", "name", "link-b", "mtu",
+              LINK_MTU, "netns", b.name)
+        for host, namespace in self.hosts.items():
+            device = f"link-{host}"
+            namespace.run("ip", "address", "add", str(LINK_ADDRESSES[host]), "dev", device)
+            namespace.run("ip", "link", "set", device, "up")
+            _prepare_for_xdp(namespace, device)
+
+
+def _add_bridge(namespace, name):
+    namespace.run("ip", "link", "add", name, "type", "bridge", "stp_state", "0", "forward_delay", "0",
+                  "mcast_snooping", "0")
+    namespace.run("ip", "link", "set", name, "up")
+
+
+def _prepare_for_xdp(namespace, device):
+    """A veth takes frames by native XDP redirect only with GRO on, and hands XDP whole checksums only with tx off."""
+    namespace.run("ethtool", "-K", device, "gro", "on", "tx", "off")

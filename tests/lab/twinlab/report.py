@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scenarios must show, and the table of what they showed."""
+
+GAP_MS_LIMIT = 1000
+
+# field, what it must be, in words and as a test
+_GOALS = (
+    ("protected_before", "true", lambda result: result["protected_before"]),
+    ("stream_bytes", "all that was asked for", lambda result: result["stream_bytes"] == result["stream_bytes_expected"]),
+    ("stream_bytes_wrong", "0", lambda result: result["stream_bytes_wrong"] == 0),
+    ("stream_failure", "none", lambda result: result["stream_failure"] == "none"),
+    ("connections_reset", "0", lambda result: result["connections_reset"] == 0),
+    ("requests", "more than 0", lambda result: result["requests"] > 0),
+    ("requests_failed", "0", lambda result: result["requests_failed"] == 0),
+    ("owner_after", "b", lambda result: result["owner_after"] == "b"),
+    ("gap_ms", f"under {GAP_MS_LIMIT}", lambda result: result["gap_ms"] < GAP_MS_LIMIT),
+)
+
+_COLUMNS = (
+    ("scenario", lambda result: result["name"]),
+    ("run", lambda result: str(result["run"])),
+    ("protected", lambda result: "yes" if result["protected_before"] else "no"),
+    ("stream MB", lambda result: f"{result['stream_bytes'] / 1e6:.1f}"),
+    ("wrong bytes", lambda result: str(result["stream_bytes_wrong"])),
+    ("stream ended", lambda result: "whole" if result["stream_failure"] == "none" else result["stream_failure"]),
+    ("resets", lambda result: str(result["connections_reset"])),
+    ("requests failed", lambda result: f"{result['requests_failed']}/{result['requests']}"),
+    ("pings lost", lambda result: f"{result['ping_lost']}/{result['ping_sent']}"),
+    ("gap ms", lambda result: f"{result['gap_ms']:.0f}"),
+    ("detect ms", lambda result: f"{result['detect_ms']:.0f}"),
+    ("checkpoints", lambda result: str(result["checkpoints"])),
+    ("pause ms p50/max", lambda result: f"{result['pause_ms_p50']:.1f}/{result['pause_ms_max']:.1f}"),
+    ("owner", lambda result: result["owner_after"]),
+)
+
+
+def missed_goals(result):
+    """One sentence for each goal that a scenario's result misses. `restart` is a comparison and has none."""
+    where = f"{result['name']} run {result['run']}"
+    if "error" in result:
+        return [f"{where}: {result['error']}"]
+    if result["name"] == "restart":
+        return []
+    return [f"{where}: {field} is {result[field]}, must be {words}" for field, words, met in _GOALS if not met(result)]
+
+
+def table(results):
+    """The results as text, one line each; those that broke off are left out."""
+    rows = [[title for title, _ in _COLUMNS]]
+    rows += [[cell(result) for _, cell in _COLUMNS] for result in results if "error" not in result]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
