@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program_test.hpp"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <net/if.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+namespace twinstep::test {
+namespace {
+
+constexpr std::uint32_t kLoopback = 1;
+
+template <typename Key, typename Value>
+void put(const bpf_map* map, const Key& key, const Value& value) {
+  ASSERT_EQ(bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), BPF_ANY), 0) << bpf_map__name(map);
+}
+
+}  // namespace
+
+ts_flow_key flow_key(std::uint16_t slot) {
+  ts_flow_key key{};
+  const std::uint32_t vm = htonl(kVmAddr);
+  const std::uint32_t peer = htonl(kClientAddr);
+  std::memcpy(key.vm_addr, &vm, sizeof(vm));
+  std::memcpy(key.peer_addr, &peer, sizeof(peer));
+  key.vm_port_be = htons(kVmPort);
+  key.peer_port_be = htons(kClientPort);
+  key.slot = slot;
+  key.family = 4;
+  return key;
+}
+
+void ProgramTest::SetUp() {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: CAP_BPF and CAP_NET_ADMIN to load XDP programs";
+  ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+  ASSERT_EQ(::if_nametoindex("lo"), kLoopback);
+  skeleton_.reset(twinstep_bpf::open_and_load());
+  ASSERT_TRUE(skeleton_);
+  const Bytes seed = pattern(16, 9);
+  key_ = compare::DigestKey::from_seed(std::span<const std::byte, 16>(seed));
+  skeleton_->data_digest_key->ts_digest_key = key_->table();
+
+  auto umem = io::Umem::create(io::Umem::kRingEntries);
+  ASSERT_TRUE(umem) << umem.error().message;
+  umem_ = std::move(*umem);
+  auto socket = io::XskSocket::open(*umem_, "lo");
+  ASSERT_TRUE(socket) << socket.error().message;
+  socket_ = std::move(*socket);
+
+  const auto& maps = skeleton_->maps;
+  const bpf_devmap_val device{.ifindex = kLoopback, .bpf_prog = {.fd = -1}};
+  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link}) put(sockets, kSlot, socket_->fd());
+  for (const auto* devices : {maps.ts_taps, maps.ts_uplinks}) put(devices, kSlot, device);
+  for (const auto* slots : {maps.ts_ifindex_slot, maps.ts_uplink_slot}) put(slots, kLoopback, kSlot);
+  ts_mac mac{};
+  std::copy(kVmMac.begin(), kVmMac.end(), mac.bytes);
+  put(maps.ts_mac_slot, mac, kSlot);
+  put(maps.ts_vm_slot, kVmId, kSlot);
+  const int mirror = bpf_map_create(BPF_MAP_TYPE_DEVMAP, nullptr, sizeof(std::uint32_t), sizeof(device), 2, nullptr);
+  put(maps.ts_mirrors, kSlot, mirror);
+  ::close(mirror);
+}
+
+Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
+  Bytes out(frame.size() + 256);
+  xdp_md context_in{};
+  context_in.data_end = static_cast<std::uint32_t>(frame.size());
+  context_in.ingress_ifindex = kLoopback;
+  xdp_md context_out{};
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  options.data_in = frame.data();
+  options.data_size_in = static_cast<std::uint32_t>(frame.size());
+  options.data_out = out.data();
+  options.data_size_out = static_cast<std::uint32_t>(out.size());
+  options.ctx_in = &context_in;
+  options.ctx_size_in = sizeof(context_in);
+  options.ctx_out = &context_out;
+  options.ctx_size_out = sizeof(context_out);
+  const int error = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
+  EXPECT_EQ(error, 0) << "BPF_PROG_TEST_RUN of " << bpf_program__name(program) << ": " << std::strerror(-error);
+
+  Ran ran{.action = options.retval, .frame = {}, .meta = {}};
+  const std::size_t meta_bytes = context_out.data - context_out.data_meta;
+  if (meta_bytes == sizeof(ts_frame_meta)) std::memcpy(&ran.meta.emplace(), out.data(), sizeof(ts_frame_meta));
+  ran.frame.assign(out.begin() + static_cast<std::ptrdiff_t>(meta_bytes), out.begin() + options.data_size_out);
+  return ran;
+}
+
+void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open) {
+  ts_slot_config config{};
+  config.tap_mode = tap;
+  config.uplink_mode = uplink;
+  config.epoch = kEpoch;
+  config.link_open = link_open ? 1 : 0;
+  config.vm_id = kVmId;
+  std::copy(kVmMac.begin(), kVmMac.end(), config.vm_mac);
+  put(skeleton_->maps.ts_slots, kSlot, config);
+}
+
+void ProgramTest::set_flow(const Flow& flow, std::uint32_t epoch) {
+  ts_flow_state state{};
+  state.epoch = epoch;
+  state.seq_delta = flow.seq_delta;
+  state.ts_delta = flow.ts_delta;
+  state.ts_offset = flow.ts_offset;
+  state.seen = flow.seen;
+  put(skeleton_->maps.ts_flows, flow_key(kSlot), state);
+}
+
+std::optional<ts_flow_state> ProgramTest::flow() {
+  const auto key = flow_key(kSlot);
+  ts_flow_state state{};
+  if (bpf_map__lookup_elem(skeleton_->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
+  return state;
+}
+
+std::uint64_t ProgramTest::count(ts_counter which) {
+  std::vector<ts_counters> each(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  EXPECT_EQ(bpf_map__lookup_elem(skeleton_->maps.ts_count, &kSlot, sizeof(kSlot), each.data(),
+                                 each.size() * sizeof(ts_counters), 0),
+            0);
+  std::uint64_t sum = 0;
+  for (const auto& one : each) sum += one.count[which];
+  return sum;
+}
+
+std::uint64_t ProgramTest::count_ends() {
+  std::uint64_t sum = 0;
+  for (int which = 0; which < TS_COUNTERS; ++which)
+    if (which != TS_COUNT_LINK_REWRITTEN) sum += count(static_cast<ts_counter>(which));
+  return sum;
+}
+
+Bytes ProgramTest::link_frame(unsigned type, std::span<const std::byte> body, std::uint32_t epoch,
+                              std::uint16_t vm_id, std::uint8_t version) {
+  const ts_link_header header{
+      .abi_version = version, .type = static_cast<std::uint8_t>(type), .vm_id = vm_id, .epoch = epoch, .sequence = 0,
+      .count = 1, .reserved = 0};
+  return ethernet(kVmMac, kClientMac, TS_ETHERTYPE, concat({std::as_bytes(std::span(&header, 1)), body}));
+}
+
+}  // namespace twinstep::test

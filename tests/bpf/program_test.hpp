@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "bpf/abi/twinstep_abi.h"  // before the skeleton, which uses its types
+#include <twinstep_bpf.skel.h>
+#include "core/compare/digest.hpp"
+#include "io/xsk/umem.hpp"
+#include "io/xsk/xsk_socket.hpp"
+#include "packets.hpp"
+
+namespace twinstep::test {
+
+/// What a program did with one frame.
+struct Ran {
+  std::uint32_t action = 0;
+  Bytes frame;  ///< after the program, without metadata
+  std::optional<ts_frame_meta> meta;
+};
+
+/// What the tests say of a flow; the rest of its ts_flow_state is zero.
+struct Flow {
+  std::uint32_t seq_delta = 0;
+  std::uint32_t ts_delta = 0;
+  std::uint32_t ts_offset = 0;
+  std::uint32_t seen = 0;
+};
+
+/// Loads the programs in a network namespace of the test's own and runs them on single frames (BPF_PROG_TEST_RUN), which
+/// come in on the loopback device there. Slot kSlot belongs to that device, its redirect maps lead back to it.
+class ProgramTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint32_t kSlot = 3;
+  static constexpr std::uint16_t kVmId = 77;
+  static constexpr std::uint32_t kEpoch = 5;
+
+  void SetUp() override;
+
+  Ran run(const bpf_program* program, const Bytes& frame);
+  Ran tap(const Bytes& frame) { return run(skeleton_->progs.ts_tap, frame); }
+  Ran uplink(const Bytes& frame) { return run(skeleton_->progs.ts_uplink, frame); }
+  Ran link(const Bytes& frame) { return run(skeleton_->progs.ts_link, frame); }
+
+  void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false);
+  void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch);
+  std::optional<ts_flow_state> flow();
+  /// The slot's counter, over all processors.
+  std::uint64_t count(ts_counter which);
+  /// Of all counters, those of a frame's end.
+  std::uint64_t count_ends();
+
+  /// A frame as the other host sends it.
+  static Bytes link_frame(unsigned type, std::span<const std::byte> body, std::uint32_t epoch = kEpoch,
+                          std::uint16_t vm_id = kVmId, std::uint8_t version = TS_ABI_VERSION);
+
+  std::optional<compare::DigestKey> key_;
+
+ private:
+  struct Unload {
+    void operator()(twinstep_bpf* skeleton) const { twinstep_bpf::destroy(skeleton); }
+  };
+  std::unique_ptr<io::Umem> umem_;
+  std::unique_ptr<io::XskSocket> socket_;
+  std::unique_ptr<twinstep_bpf, Unload> skeleton_;
+};
+
+/// The flow of every Tcp of packets.hpp with the default port.
+ts_flow_key flow_key(std::uint16_t slot);
+
+}  // namespace twinstep::test

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The uplink program: whose a frame is, its modes, and what a survivor of a failover rewrites.
+#include "program_test.hpp"
+
+namespace twinstep::test {
+namespace {
+
+using UplinkTest = ProgramTest;
+
+TEST_F(UplinkTest, LeavesTheHostsOwnFramesAlone) {
+  const Bytes host = ethernet(kClientMac, kBroadcast, 0x0800, pattern(60));
+  for (const auto mode : {TS_UPLINK_CLOSED, TS_UPLINK_DIRECT, TS_UPLINK_MIRROR, TS_UPLINK_GATED}) {
+    set_modes(TS_TAP_CLOSED, mode);
+    EXPECT_EQ(uplink(host).action, XDP_PASS);
+  }
+  EXPECT_EQ(count_ends(), 0U);
+}
+
+TEST_F(UplinkTest, ObeysItsMode) {
+  const Bytes frame = frame_of(Tcp{.from_vm = false});
+  set_modes(TS_TAP_CLOSED, TS_UPLINK_CLOSED);
+  EXPECT_EQ(uplink(frame).action, XDP_DROP);
+  EXPECT_EQ(count(TS_COUNT_UPLINK_CLOSED), 1U);
+  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
+  const Ran direct = uplink(frame);
+  EXPECT_EQ(direct.action, XDP_REDIRECT);
+  EXPECT_EQ(direct.frame, frame);
+  EXPECT_EQ(count(TS_COUNT_UPLINK_TAP), 1U);
+  set_modes(TS_TAP_HOLD, TS_UPLINK_MIRROR);
+  EXPECT_EQ(uplink(frame).action, XDP_REDIRECT);
+  EXPECT_EQ(count(TS_COUNT_UPLINK_MIRRORED), 1U);
+  set_modes(TS_TAP_HOLD, TS_UPLINK_GATED);
+  EXPECT_EQ(uplink(frame).action, XDP_REDIRECT);
+  EXPECT_EQ(count(TS_COUNT_UPLINK_GATED), 1U);
+  EXPECT_EQ(count_ends(), 4U);
+}
+
+TEST_F(UplinkTest, GroupFramesAreTheVmsWhileItIsServed) {
+  const Bytes arp = ethernet(kBroadcast, kClientMac, 0x0806, pattern(46));
+  set_modes(TS_TAP_CLOSED, TS_UPLINK_CLOSED);
+  EXPECT_EQ(uplink(arp).action, XDP_PASS);
+  EXPECT_EQ(count_ends(), 0U);
+  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
+  EXPECT_EQ(uplink(arp).action, XDP_REDIRECT);
+  EXPECT_EQ(count(TS_COUNT_UPLINK_TAP), 1U);
+}
+
+TEST_F(UplinkTest, RewritesFlowsThatOutlivedAFailover) {
+  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
+  set_flow({.seq_delta = 1000, .ts_offset = 250, .seen = TS_SEEN_ACK});
+  const Ran ran =
+      uplink(frame_of(Tcp{.from_vm = false, .ack = 0xffffffff, .options = timestamps(77, 100), .payload = pattern(3)}));
+  EXPECT_EQ(ran.action, XDP_REDIRECT);
+  EXPECT_EQ(get32(ran.frame, 38), 1000U) << "the sequence number is the client's own numbering";
+  EXPECT_EQ(get32(ran.frame, 42), 999U);
+  EXPECT_EQ(get32(ran.frame, 58), 77U);
+  EXPECT_EQ(get32(ran.frame, 62), 100U - 250U);
+  EXPECT_TRUE(checksums_right(ran.frame));
+}
+
+TEST_F(UplinkTest, ASynEndsAnOldFlow) {
+  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
+  set_flow({.seq_delta = 1000, .seen = TS_SEEN_ACK});
+  uplink(frame_of(Tcp{.from_vm = false, .flags = 0x02}));
+  EXPECT_FALSE(flow());
+}
+
+}  // namespace
+}  // namespace twinstep::test
