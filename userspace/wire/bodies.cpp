@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wire/bodies.hpp"
+
+#include <utility>
+
+#include "wire/bytes.hpp"
+
+namespace twinstep::wire {
+
+std::vector<std::byte> encode(const PrepareBody& body) {
+  ByteWriter writer;
+  writer.put_string(body.vm_name);
+  writer.put(body.vm_id);
+  writer.put(body.memory_bytes);
+  writer.put(body.vm_mac);
+  writer.put(body.definition_hash);
+  writer.put(body.digest_seed);
+  writer.put(body.link_mac);
+  writer.put_string(body.machine_type);
+  writer.put(body.page_stream_port);
+  return std::move(writer).take();
+}
+
+Result<PrepareBody> decode_prepare(std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
+  PrepareBody body;
+  body.vm_name = reader.get_string();
+  body.vm_id = reader.get<std::uint16_t>();
+  body.memory_bytes = reader.get<std::uint64_t>();
+  body.vm_mac = reader.get_array<6>();
+  body.definition_hash = reader.get<std::uint64_t>();
+  body.digest_seed = reader.get_array<16>();
+  body.link_mac = reader.get_array<6>();
+  body.machine_type = reader.get_string();
+  body.page_stream_port = reader.get<std::uint16_t>();
+  if (reader.failed() || !reader.at_end()) return fail("the peer's `prepare` message is malformed");
+  return body;
+}
+
+std::vector<std::byte> encode(const PreparedBody& body) {
+  ByteWriter writer;
+  writer.put(body.link_mac);
+  writer.put(body.page_stream_port);
+  return std::move(writer).take();
+}
+
+Result<PreparedBody> decode_prepared(std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
+  PreparedBody body;
+  body.link_mac = reader.get_array<6>();
+  body.page_stream_port = reader.get<std::uint16_t>();
+  if (reader.failed() || !reader.at_end()) return fail("the peer's `prepared` message is malformed");
+  return body;
+}
+
+}  // namespace twinstep::wire
