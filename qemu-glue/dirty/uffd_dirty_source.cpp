@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/pidfd.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -13,6 +12,7 @@
 
 #include "memory/os_error.hpp"
 #include "qemu-glue/dirty/remote_syscall.hpp"
+#include "qemu-glue/launch/pidfd.hpp"
 
 namespace twinstep::qemu {
 namespace {
@@ -33,9 +33,9 @@ Result<UniqueFd> open_pagemap(pid_t pid) {
 
 // Takes a copy of a descriptor of another process.
 Result<UniqueFd> take_fd(pid_t pid, int remote_fd) {
-  const UniqueFd process(::pidfd_open(pid, 0));
+  const UniqueFd process = open_pidfd(pid);
   if (!process) return fail_errno("cannot open the process of QEMU");
-  UniqueFd fd(::pidfd_getfd(process.get(), remote_fd, 0));
+  UniqueFd fd = take_remote_fd(process, remote_fd);
   if (!fd) return fail_errno("cannot take the userfaultfd out of QEMU");
   return fd;
 }

@@ -2,7 +2,6 @@
 #include "qemu-glue/launch/process.hpp"
 
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -12,6 +11,7 @@
 
 #include "memory/deadline.hpp"
 #include "memory/os_error.hpp"
+#include "qemu-glue/launch/pidfd.hpp"
 #include "qemu-glue/launch/spawn.hpp"
 
 namespace twinstep::qemu {
@@ -52,7 +52,7 @@ Result<QemuProcess> launch(const VmSpec& spec, Milliseconds timeout) {
   for (const auto& nic : spec.nics) inherited.push_back(nic.tap_fd);
   const auto pid = spawn(*args, log_path(spec), inherited);
   if (!pid) return tl::unexpected(pid.error());
-  QemuProcess process(*pid, io::UniqueFd(::pidfd_open(*pid, 0)), log_path(spec));
+  QemuProcess process(*pid, open_pidfd(*pid), log_path(spec));
   if (!process.pidfd_) return fail_errno("cannot watch the process of QEMU");
   if (auto connected = process.connect_monitor(qmp_path(spec), timeout); !connected)
     return tl::unexpected(connected.error());
