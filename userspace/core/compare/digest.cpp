@@ -27,7 +27,7 @@ Uint128 prime_from(std::span<const std::byte, 16> seed, unsigned bits) {
 }
 
 /// Adds words to the accumulators exactly as the XDP programs do. bytes: up to TS_DIGEST_BYTES_MAX.
-void accumulate(const ts_digest_key& key, std::span<const std::byte> bytes, std::uint64_t (&acc)[TS_DIGEST_LIMBS]) {
+void accumulate(const ts_digest_key& key, std::span<const std::byte> bytes, __u64 (&acc)[TS_DIGEST_LIMBS]) {
   const auto add = [&](std::size_t index, std::uint32_t word) {
     for (std::size_t limb = 0; limb < TS_DIGEST_LIMBS; ++limb)
       acc[limb] += std::uint64_t{word} * key.table[limb][index];
@@ -75,7 +75,7 @@ DigestKey DigestKey::weakened(std::span<const std::byte, 16> seed, unsigned bits
   return DigestKey(prime_from(seed, std::clamp(bits, 8U, kPrimeBits)));
 }
 
-Digest DigestKey::reduce(const std::uint64_t (&acc)[TS_DIGEST_LIMBS]) const {
+Digest DigestKey::reduce(const __u64 (&acc)[TS_DIGEST_LIMBS]) const {
   const Digest high = modulus_.reduce(acc[2]);
   const Digest middle = modulus_.reduce((high << TS_DIGEST_LIMB_BITS) + acc[1]);
   return modulus_.reduce((middle << TS_DIGEST_LIMB_BITS) + acc[0]);
@@ -86,7 +86,7 @@ Digest DigestKey::of(std::span<const std::byte> bytes) const {
   // From the last window to the first, so that one fixed power joins them (Horner).
   for (std::size_t end = bytes.size(); end > 0;) {
     const std::size_t begin = (end - 1) / TS_DIGEST_BYTES_MAX * TS_DIGEST_BYTES_MAX;
-    std::uint64_t acc[TS_DIGEST_LIMBS] = {};
+    __u64 acc[TS_DIGEST_LIMBS] = {};
     accumulate(table_, bytes.subspan(begin, end - begin), acc);
     digest = modulus_.add(modulus_.multiply(digest, window_power_), reduce(acc));
     end = begin;

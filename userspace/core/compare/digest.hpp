@@ -33,7 +33,7 @@ class DigestKey {
   /// The digest of `bytes`, computed in user space. Any length.
   Digest of(std::span<const std::byte> bytes) const;
   /// Reduces the raw accumulators of a frame's metadata.
-  Digest reduce(const std::uint64_t (&acc)[TS_DIGEST_LIMBS]) const;
+  Digest reduce(const __u64 (&acc)[TS_DIGEST_LIMBS]) const;
 
   /// Cumulative digest C of a stream: C(empty) = 0, C(a||b) = 256^-|b| * (C(a) + D(b)) mod p. Equal streams of equal
   /// length have equal C however they were cut; it needs no running power. Two multiplications. bytes: 0..65535.

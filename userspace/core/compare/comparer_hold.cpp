@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long the PVM's frames may wait (rule 9).
+#include <algorithm>
+
+#include "core/compare/comparer_impl.hpp"
+
+namespace twinstep::compare {
+
+void Comparer::set_hold(Nanos hold_ns) {
+  impl_->clock.set_hold(hold_ns);
+  // Deadlines may be earlier than when they were last looked at.
+  if (impl_->next_check) impl_->next_check = 0;
+}
+
+void Comparer::svm_running(std::uint32_t epoch, Nanos now) {
+  if (epoch == impl_->epoch) impl_->clock.run(now);
+}
+
+std::optional<Nanos> Comparer::next_deadline() const {
+  if (!impl_->clock.is_running() || impl_->diverged) return std::nullopt;
+  return impl_->next_check;
+}
+
+void Comparer::on_tick(Nanos now, Effects& out) {
+  const auto deadline = next_deadline();
+  if (!deadline || now < *deadline) return;
+  impl_->next_check.reset();
+  impl_->check_flows(now, out);
+  impl_->check_whole(now, out);
+}
+
+std::optional<Nanos> Comparer::Impl::deadline_of(const Flow& flow) const {
+  if (!flow.holds()) return std::nullopt;
+  const Connection& connection = flow.waiting();
+  return clock.deadline(connection.held().front().frame.arrived_ns, connection.progress_ns());
+}
+
+void Comparer::Impl::check_flows(Nanos now, Effects& out) {
+  const auto idle = [&](Flow* flow) {
+    const auto deadline = deadline_of(*flow);
+    if (!deadline) {
+      flow->listed = false;
+      return true;
+    }
+    if (*deadline <= now) {
+      const Connection& connection = flow->waiting();
+      diverge(connection.waits_for(), describe(flow->key()) + " waits at offset " + std::to_string(connection.offset()),
+              out);
+    }
+    next_check = std::min(next_check.value_or(*deadline), *deadline);
+    return false;
+  };
+  waiting.erase(std::remove_if(waiting.begin(), waiting.end(), idle), waiting.end());
+}
+
+void Comparer::Impl::check_whole(Nanos now, Effects& out) {
+  const auto oldest = whole.oldest();
+  if (!oldest) return;
+  const Nanos deadline = clock.deadline(oldest->arrived_ns);
+  if (deadline <= now) diverge(Cause::datagram, "a datagram of the primary has no twin", out);
+  next_check = std::min(next_check.value_or(deadline), deadline);
+}
+
+}  // namespace twinstep::compare

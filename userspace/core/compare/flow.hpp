@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "core/compare/connection.hpp"
+
+namespace twinstep::compare {
+
+/// The connections that use one pair of addresses and ports, oldest first: usually one, several when a port is used
+/// again before both VMs are done with the old connection. Each VM is at one of them.
+class Flow {
+ public:
+  explicit Flow(FlowKey key) : key_(key) { connections_.emplace_back(key); }
+
+  /// The connection that a frame of the PVM belongs to. nullptr: the VMs are too many connections apart.
+  Connection* at_pvm(const TcpSegment& segment);
+  /// Likewise for a record of the SVM.
+  Connection* at_svm(const ts_record& record);
+
+  /// Releases what may go; a later connection's frames wait for all of an earlier one's.
+  void release(const Context& context, std::uint64_t arriving, Effects& out);
+  void update_window(const Context& context, Effects& out);
+
+  bool holds() const;
+  /// The connection whose frames wait longest. Only if holds().
+  const Connection& waiting() const;
+  /// See Connection::begin_epoch.
+  std::optional<FlowBase> begin_epoch(const Limits& limits, std::vector<HeldFrame>& closed);
+  /// Takes away all that waits.
+  void take_held(std::vector<HeldFrame>& held);
+
+  const FlowKey& key() const { return key_; }
+  const Connection& newest_of_pvm() const { return connections_[pvm_]; }
+  Connection& newest_of_pvm() { return connections_[pvm_]; }
+  /// In the list of flows that may hold frames.
+  bool listed = false;
+
+ private:
+  Connection* next(std::size_t& side);
+
+  FlowKey key_;
+  std::vector<Connection> connections_;
+  std::size_t pvm_ = 0;
+  std::size_t svm_ = 0;
+};
+
+}  // namespace twinstep::compare

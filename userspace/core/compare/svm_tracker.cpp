@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/compare/svm_tracker.hpp"
+
+#include <utility>
+
+#include "core/compare/flow_table.hpp"
+#include "core/compare/record.hpp"
+#include "core/compare/stream.hpp"
+
+namespace twinstep::compare {
+namespace {
+
+struct Flow {
+  std::optional<Stream> stream;
+  std::optional<std::uint32_t> isn;  ///< of a SYN that the SVM sent in this epoch
+  std::optional<std::uint32_t> tsval;
+
+  bool is_retransmitted_syn(std::uint32_t seq) const {
+    // Of a connection from before the epoch only the base is known; nothing but its SYN's repetition lies in front of
+    // it.
+    return isn ? *isn == seq : stream && stream->base() == seq + 1;
+  }
+};
+
+constexpr auto kIgnoreAppend = [](const Segment&, Digest) {};
+
+std::uint32_t stream_end(const Stream& stream) {
+  return stream.next() + (stream.finished() ? 1U : 0U);
+}
+
+/// What the record says of the segment itself.
+ts_record describe(const TcpSegment& segment) {
+  ts_record record{};
+  record.type = TS_RECORD_TCP;
+  record.vm_addr_be = segment.flow.vm_addr_be;
+  record.peer_addr_be = segment.flow.peer_addr_be;
+  record.vm_port_be = segment.flow.vm_port_be;
+  record.peer_port_be = segment.flow.peer_port_be;
+  if ((segment.flags & kRst) != 0) record.flags |= TS_RECORD_RST;
+  if ((segment.flags & kAck) != 0) {
+    record.flags |= TS_RECORD_ACK;
+    record.ack = segment.ack;
+    record.window = segment.window;
+  }
+  if (segment.tsval) {
+    record.flags |= TS_RECORD_TSVAL;
+    record.tsval = *segment.tsval;
+  }
+  return record;
+}
+
+/// What the record says of the stream so far.
+void state_stream(const Stream& stream, ts_record& record) {
+  record.flags |= TS_RECORD_BASE;
+  if (stream.finished()) record.flags |= TS_RECORD_FIN;
+  record.base = stream.base();
+  record.seq_next = stream_end(stream);
+  set_digest(record, stream.cumulative());
+}
+
+}  // namespace
+
+struct SvmTracker::Impl {
+  Impl(DigestKey digest_key, SvmTracker::Limits tracker_limits)
+      : key(std::move(digest_key)), limits(tracker_limits), flows(tracker_limits.flows_max) {}
+
+  Flow& flow_of(const FlowKey& flow_key) {
+    if (Flow* flow = flows.find(flow_key)) return *flow;
+    return flows.create(flow_key, Flow{}, [](const Flow&) { return true; });
+  }
+
+  ts_record on_syn(const Frame& frame, Flow& flow) {
+    const TcpSegment& segment = frame.tcp;
+    if (!flow.is_retransmitted_syn(segment.seq)) {
+      flow.stream.emplace(segment.seq + 1, limits.segments_max);
+      flow.isn = segment.seq;
+    }
+    // TCP Fast Open (RFC 7413).
+    flow.stream->add(key, {.seq = segment.seq + 1, .payload = frame.payload, .digest = frame.digest}, kIgnoreAppend);
+    ts_record record = describe(segment);
+    record.flags |= TS_RECORD_SYN;
+    record.base = segment.seq;
+    record.seq_next = segment.seq + 1;
+    record.syn_options = segment.syn_options;
+    return record;
+  }
+
+  ts_record on_segment(const Frame& frame, Flow& flow) {
+    const TcpSegment& segment = frame.tcp;
+    const bool reset = (segment.flags & kRst) != 0;
+    // The number in a RST may be the peer's idea of it: it says nothing of where the stream is.
+    if (!flow.stream && !reset) flow.stream.emplace(segment.seq, limits.segments_max);
+    if (flow.stream && !reset) {
+      const Segment bytes{.seq = segment.seq, .payload = frame.payload, .digest = frame.digest};
+      flow.stream->add(key, bytes, kIgnoreAppend);
+      if ((segment.flags & kFin) != 0) flow.stream->add_fin(bytes.end());
+    }
+    ts_record record = describe(segment);
+    if (flow.stream) state_stream(*flow.stream, record);
+    return record;
+  }
+
+  ts_record on_tcp(const Frame& frame) {
+    Flow& flow = flow_of(frame.tcp.flow);
+    if (frame.tcp.tsval) flow.tsval = frame.tcp.tsval;
+    return (frame.tcp.flags & kSyn) != 0 ? on_syn(frame, flow) : on_segment(frame, flow);
+  }
+
+  DigestKey key;
+  SvmTracker::Limits limits;
+  FlowTable<Flow> flows;
+  std::uint32_t epoch = 0;
+};
+
+SvmTracker::SvmTracker(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(std::move(key), limits)) {}
+SvmTracker::~SvmTracker() = default;
+SvmTracker::SvmTracker(SvmTracker&&) noexcept = default;
+SvmTracker& SvmTracker::operator=(SvmTracker&&) noexcept = default;
+
+void SvmTracker::begin_epoch(std::uint32_t epoch, std::span<const FlowBase> bases) {
+  impl_->epoch = epoch;
+  impl_->flows.clear();
+  for (const FlowBase& base : bases) {
+    Flow& flow = impl_->flow_of(base.flow);
+    const std::size_t segments_max = impl_->limits.segments_max;
+    flow.stream = base.fin_sent ? Stream::finished_at(base.seq - 1, segments_max) : Stream(base.seq, segments_max);
+  }
+}
+
+std::optional<ts_record> SvmTracker::on_frame(const Frame& frame) {
+  switch (frame.cls) {
+    case TS_CLASS_SOFT:
+      return std::nullopt;
+    case TS_CLASS_TCP:
+      return impl_->on_tcp(frame);
+    case TS_CLASS_DATAGRAM:
+    case TS_CLASS_ARP:
+    case TS_CLASS_OTHER:
+      return to_record(WholeIdentity::of(frame));
+  }
+  return std::nullopt;
+}
+
+std::uint32_t SvmTracker::epoch() const {
+  return impl_->epoch;
+}
+
+std::vector<SvmFlow> SvmTracker::flows() const {
+  std::vector<SvmFlow> flows;
+  flows.reserve(impl_->flows.size());
+  for (const auto& [key, flow] : impl_->flows) {
+    if (!flow.stream) continue;
+    flows.push_back({.flow = key, .tsval = flow.tsval, .seq_next = stream_end(*flow.stream)});
+  }
+  return flows;
+}
+
+}  // namespace twinstep::compare
