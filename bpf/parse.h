@@ -21,7 +21,7 @@
 #define TS_IP_LOCAL_CONTROL_MASK 0xffffff00
 
 struct ts_packet {
-	__u32 class;          /* enum ts_class */
+	__u32 class;	      /* enum ts_class */
 	__u32 tcp_offset;     /* of the TCP header; TS_CLASS_TCP only */
 	__u32 payload_offset; /* of the compared bytes */
 	__u32 payload_bytes;

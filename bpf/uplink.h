@@ -2,8 +2,8 @@
 /*
  * On the uplink: what clients send.
  * A frame to a VM's MAC is the VM's. A group-addressed frame (ARP requests above all) is the VM's too while the VM is
- * served here, that is unless its uplink mode is CLOSED: the uplink is the VMs' NIC first. Everything else is the host's
- * own, passes to its stack untouched, and isn't counted.
+ * served here, that is unless its uplink mode is CLOSED: the uplink is the VMs' NIC first. Everything else is the
+ * host's own, passes to its stack untouched, and isn't counted.
  */
 #ifndef TWINSTEP_UPLINK_H
 #define TWINSTEP_UPLINK_H

@@ -121,7 +121,8 @@ TEST_F(LinkTest, RewritesSackBlocksWhereverTheyLie) {
 TEST_F(LinkTest, MalformedOptionsStayAsTheyAre) {
   set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, true);
   set_flow({.seq_delta = 0, .ts_delta = 5, .seen = TS_SEEN_ACK});
-  for (const Bytes& options : {bytes_of({8, 0, 1, 1}), bytes_of({8, 10, 0, 0}), bytes_of({1, 1, 1, 8}), bytes_of({0, 8, 10, 0})}) {
+  for (const Bytes& options :
+       {bytes_of({8, 0, 1, 1}), bytes_of({8, 10, 0, 0}), bytes_of({1, 1, 1, 8}), bytes_of({0, 8, 10, 0})}) {
     const Bytes frame = frame_of(Tcp{.from_vm = false, .options = options, .payload = pattern(20)});
     const Ran ran = mirrored(frame);
     EXPECT_EQ(ran.action, XDP_REDIRECT);

@@ -105,7 +105,8 @@ Bytes timestamps(std::uint32_t tsval, std::uint32_t tsecr) {
 }
 
 std::uint16_t get16(std::span<const std::byte> bytes, std::size_t at) {
-  return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8 | std::to_integer<unsigned>(bytes[at + 1]));
+  return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8 |
+                                    std::to_integer<unsigned>(bytes[at + 1]));
 }
 
 std::uint32_t get32(std::span<const std::byte> bytes, std::size_t at) {

@@ -56,7 +56,8 @@ void ProgramTest::SetUp() {
 
   const auto& maps = skeleton_->maps;
   const bpf_devmap_val device{.ifindex = kLoopback, .bpf_prog = {.fd = -1}};
-  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link}) put(sockets, kSlot, socket_->fd());
+  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link})
+    put(sockets, kSlot, socket_->fd());
   for (const auto* devices : {maps.ts_taps, maps.ts_uplinks}) put(devices, kSlot, device);
   for (const auto* slots : {maps.ts_ifindex_slot, maps.ts_uplink_slot}) put(slots, kLoopback, kSlot);
   ts_mac mac{};
@@ -138,11 +139,15 @@ std::uint64_t ProgramTest::count_ends() {
   return sum;
 }
 
-Bytes ProgramTest::link_frame(unsigned type, std::span<const std::byte> body, std::uint32_t epoch,
-                              std::uint16_t vm_id, std::uint8_t version) {
-  const ts_link_header header{
-      .abi_version = version, .type = static_cast<std::uint8_t>(type), .vm_id = vm_id, .epoch = epoch, .sequence = 0,
-      .count = 1, .reserved = 0};
+Bytes ProgramTest::link_frame(unsigned type, std::span<const std::byte> body, std::uint32_t epoch, std::uint16_t vm_id,
+                              std::uint8_t version) {
+  const ts_link_header header{.abi_version = version,
+                              .type = static_cast<std::uint8_t>(type),
+                              .vm_id = vm_id,
+                              .epoch = epoch,
+                              .sequence = 0,
+                              .count = 1,
+                              .reserved = 0};
   return ethernet(kVmMac, kClientMac, TS_ETHERTYPE, concat({std::as_bytes(std::span(&header, 1)), body}));
 }
 

@@ -9,8 +9,8 @@
 #include <optional>
 #include <span>
 
-#include "bpf/abi/twinstep_abi.h"  // before the skeleton, which uses its types
 #include <twinstep_bpf.skel.h>
+#include "bpf/abi/twinstep_abi.h"  // before the skeleton, which uses its types
 #include "core/compare/digest.hpp"
 #include "io/xsk/umem.hpp"
 #include "io/xsk/xsk_socket.hpp"
@@ -33,8 +33,8 @@ struct Flow {
   std::uint32_t seen = 0;
 };
 
-/// Loads the programs in a network namespace of the test's own and runs them on single frames (BPF_PROG_TEST_RUN), which
-/// come in on the loopback device there. Slot kSlot belongs to that device, its redirect maps lead back to it.
+/// Loads the programs in a network namespace of the test's own and runs them on single frames (BPF_PROG_TEST_RUN),
+/// which come in on the loopback device there. Slot kSlot belongs to that device, its redirect maps lead back to it.
 class ProgramTest : public ::testing::Test {
  protected:
   static constexpr std::uint32_t kSlot = 3;

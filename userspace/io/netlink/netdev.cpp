@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/netlink/netdev.hpp"
 
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "io/os_error.hpp"
@@ -59,6 +62,18 @@ Result<bool> device_carrier(const std::string& name) {
     const auto flags = static_cast<unsigned>(answer.ifr_flags);
     return (flags & IFF_UP) != 0 && (flags & IFF_RUNNING) != 0;
   });
+}
+
+Result<unsigned> device_rx_queues(const std::string& name) {
+  auto request = request_for(name);
+  if (!request) return tl::unexpected(request.error());
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  request->ifr_data = reinterpret_cast<char*>(&channels);
+  const auto answer = run(name, *request, SIOCETHTOOL, "ask the queues of");
+  if (!answer && errno == EOPNOTSUPP) return 1;
+  if (!answer) return tl::unexpected(answer.error());
+  return std::max(1U, channels.combined_count + channels.rx_count);
 }
 
 Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes) {

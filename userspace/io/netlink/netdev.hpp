@@ -19,6 +19,8 @@ Result<MacAddress> device_mac(const std::string& name);
 Result<unsigned> device_mtu(const std::string& name);
 /// Whether the device is up and has a peer to talk to (IFF_UP and IFF_RUNNING).
 Result<bool> device_carrier(const std::string& name);
+/// Receive queues in use; 1 for a device that has no notion of them.
+Result<unsigned> device_rx_queues(const std::string& name);
 Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes);
 Result<void> set_device_up(const std::string& name);
 

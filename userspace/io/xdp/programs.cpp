@@ -23,7 +23,9 @@ struct SkeletonDeleter {
 using Skeleton = std::unique_ptr<twinstep_bpf, SkeletonDeleter>;
 
 /// libbpf's own words go to stderr by default; the result of a call says what the user must know.
-int no_print(libbpf_print_level, const char*, va_list) { return 0; }
+int no_print(libbpf_print_level, const char*, va_list) {
+  return 0;
+}
 
 template <typename Key, typename Value>
 Result<void> put(const bpf_map* map, const Key& key, const Value& value) {
@@ -94,7 +96,9 @@ const char* to_string(XdpRole role) {
   }
 }
 
-const char* to_string(XdpMode mode) { return mode == XdpMode::native ? "native" : "generic"; }
+const char* to_string(XdpMode mode) {
+  return mode == XdpMode::native ? "native" : "generic";
+}
 
 XdpPrograms::XdpPrograms(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 XdpPrograms::~XdpPrograms() = default;

@@ -14,11 +14,8 @@ Result<std::unique_ptr<Umem>> Umem::create(std::uint32_t chunks) {
   void* area = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (area == MAP_FAILED) return fail_os("cannot map " + std::to_string(size >> 20) + " MiB of packet memory");
   self->area_ = static_cast<std::byte*>(area);
-  const xsk_umem_config config{.fill_size = kRingEntries,
-                               .comp_size = kRingEntries,
-                               .frame_size = kChunkBytes,
-                               .frame_headroom = 0,
-                               .flags = 0};
+  const xsk_umem_config config{
+      .fill_size = kRingEntries, .comp_size = kRingEntries, .frame_size = kChunkBytes, .frame_headroom = 0, .flags = 0};
   const int error = xsk_umem__create(&self->umem_, area, size, &self->fill_, &self->completion_, &config);
   if (error != 0)
     return fail_os("cannot register packet memory with AF_XDP (needs CAP_NET_RAW and locked memory)", -error);

@@ -16,7 +16,9 @@ constexpr std::uint32_t kKickBatch = 32;
 /// Kicks in a row that send nothing before the device counts as stuck. A busy one takes something within a few.
 constexpr int kFutileKicksMax = 64;
 
-bool may_succeed_later(int error) { return error == EAGAIN || error == EBUSY || error == ENOBUFS || error == EINTR; }
+bool may_succeed_later(int error) {
+  return error == EAGAIN || error == EBUSY || error == ENOBUFS || error == EINTR;
+}
 
 }  // namespace
 
@@ -89,8 +91,7 @@ void XskSocket::flush() {
   reap();
   for (int futile = 0; unsent() > 0 && futile < kFutileKicksMax;) {
     const std::uint32_t before = unsent();
-    const bool stuck =
-        ::sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 && !may_succeed_later(errno);
+    const bool stuck = ::sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 && !may_succeed_later(errno);
     reap();
     if (stuck) return;
     futile = unsent() < before ? 0 : futile + 1;

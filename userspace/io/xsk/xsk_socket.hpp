@@ -15,9 +15,9 @@
 
 namespace twinstep::io {
 
-/// One AF_XDP socket on queue 0 of a device, with rings of its own, on a Umem that others share. It copies frames in and
-/// out: a tap does no zero-copy, and sockets of one Umem must all work alike. XDP programs and XSKMAPs are the caller's
-/// business. One thread.
+/// One AF_XDP socket on queue 0 of a device, with rings of its own, on a Umem that others share. It copies frames in
+/// and out: a tap does no zero-copy, and sockets of one Umem must all work alike. XDP programs and XSKMAPs are the
+/// caller's business. One thread.
 class XskSocket {
  public:
   struct Frame {
@@ -26,9 +26,9 @@ class XskSocket {
   };
   /// What the kernel dropped on its way into this socket.
   struct Losses {
-    std::uint64_t ring_full = 0;   ///< nobody took frames out in time
-    std::uint64_t no_chunk = 0;    ///< no chunk was offered to receive into
-    std::uint64_t other = 0;       ///< too large for a chunk, and the like
+    std::uint64_t ring_full = 0;  ///< nobody took frames out in time
+    std::uint64_t no_chunk = 0;   ///< no chunk was offered to receive into
+    std::uint64_t other = 0;      ///< too large for a chunk, and the like
   };
 
   /// umem must outlive the socket.
@@ -44,8 +44,8 @@ class XskSocket {
   /// are the caller's.
   void receive(std::vector<Frame>& out, std::size_t frames_max);
 
-  /// Queues a frame; its chunk returns to the Umem once it is sent. Sends what is queued if the ring is full. false: the
-  /// device takes nothing; the chunk stays the caller's.
+  /// Queues a frame; its chunk returns to the Umem once it is sent. Sends what is queued if the ring is full. false:
+  /// the device takes nothing; the chunk stays the caller's.
   bool send(Frame frame);
   /// Queues a copy of `bytes`, at most Umem::kChunkBytes - Umem::kHeadroomBytes. false: no chunk or no room.
   bool send_copy(std::span<const std::byte> bytes);

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net_lab.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+
+namespace twinstep::test {
+
+NetLab::NetLab() : prefix_("ts-plane" + std::to_string(::getpid())) {
+  const auto in_ns = [this](char host) { return "ip -n " + name(host) + " "; };
+  for (const char host : {'a', 'b', 's'}) {
+    run("ip netns add " + name(host));
+    run("ip netns exec " + name(host) +
+        " sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
+  }
+  run(in_ns('a') + "link add ln mtu 1600 type veth peer name ln mtu 1600 netns " + name('b'));
+  run(in_ns('s') + "link add br type bridge");
+  run(in_ns('s') + "link set br up");
+  for (const char host : {'a', 'b'}) {
+    const std::string port = std::string("port-") + host;
+    run(in_ns(host) + "link add up type veth peer name " + port + " netns " + name('s'));
+    // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
+    run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
+    run(in_ns('s') + "link set " + port + " master br up");
+    run(in_ns(host) + "link set up up");
+    run(in_ns(host) + "link set ln up");
+  }
+  run(in_ns('s') + "link add client type veth peer name port-c");
+  run(in_ns('s') + "link set port-c master br up");
+  run(in_ns('s') + "link set client up");
+  if (!failure_.empty()) return;
+  in('s', [this] {
+    client_ = io::UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
+    sockaddr_ll address{};
+    address.sll_family = AF_PACKET;
+    address.sll_protocol = htons(ETH_P_ALL);
+    address.sll_ifindex = static_cast<int>(::if_nametoindex("client"));
+    if (::bind(client_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+      failure_ = "cannot bind the client's socket";
+  });
+}
+
+NetLab::~NetLab() {
+  client_.reset();
+  for (const char host : {'a', 'b', 's'})
+    if (std::system(("ip netns del " + name(host) + " 2>/dev/null").c_str()) != 0 && failure_.empty())
+      failure_ = "cannot remove a namespace";
+}
+
+std::string NetLab::name(char host) const {
+  return prefix_ + host;
+}
+
+void NetLab::run(const std::string& command) {
+  if (failure_.empty() && std::system(command.c_str()) != 0) failure_ = "failed: " + command;
+}
+
+void NetLab::in(char host, const std::function<void()>& work) const {
+  std::exception_ptr thrown;
+  std::thread([&] {
+    const io::UniqueFd ns(::open(("/run/netns/" + name(host)).c_str(), O_RDONLY | O_CLOEXEC));
+    if (::setns(ns.get(), CLONE_NEWNET) != 0) {
+      thrown = std::make_exception_ptr(std::runtime_error("cannot enter the namespace " + name(host)));
+      return;
+    }
+    work();
+  }).join();
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+void NetLab::client_send(const Bytes& frame) const {
+  if (::write(client_.get(), frame.data(), frame.size()) != static_cast<ssize_t>(frame.size()))
+    throw std::runtime_error("the client cannot send");
+}
+
+std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience) const {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    pollfd entry{client_.get(), POLLIN, 0};
+    if (left.count() < 0 || ::poll(&entry, 1, static_cast<int>(left.count())) != 1) return std::nullopt;
+    Bytes frame(4096);
+    sockaddr_ll from{};
+    socklen_t from_bytes = sizeof(from);
+    const auto bytes =
+        ::recvfrom(client_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
+    if (bytes <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
+    frame.resize(static_cast<std::size_t>(bytes));
+    return frame;
+  }
+}
+
+}  // namespace twinstep::test

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "io/unique_fd.hpp"
+#include "packets.hpp"
+
+namespace twinstep::test {
+
+/// Three network namespaces that are gone with the object: hosts a and b, each with an uplink `up` into one switch and
+/// a link `ln` to the other, and the switch with the client at it.
+class NetLab {
+ public:
+  NetLab();
+  ~NetLab();
+  NetLab(const NetLab&) = delete;
+  NetLab& operator=(const NetLab&) = delete;
+
+  /// Why the lab could not be built, or empty.
+  const std::string& failure() const { return failure_; }
+
+  /// Runs `work` in a host's namespace. host: 'a', 'b', or 's' for the switch. Threads that it starts stay there.
+  void in(char host, const std::function<void()>& work) const;
+
+  /// The client's side of the wire, frame by frame.
+  void client_send(const Bytes& frame) const;
+  /// The next frame that the client gets within `patience`.
+  std::optional<Bytes> client_receive(std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
+
+ private:
+  std::string name(char host) const;
+  void run(const std::string& command);
+
+  std::string prefix_;
+  std::string failure_;
+  io::UniqueFd client_;
+};
+
+}  // namespace twinstep::test

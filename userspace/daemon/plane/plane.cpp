@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/plane/plane.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "daemon/clock.hpp"
+#include "daemon/plane/announcer.hpp"
+#include "daemon/plane/command_queue.hpp"
+#include "daemon/plane/link_sender.hpp"
+#include "daemon/plane/port.hpp"
+#include "daemon/plane/primary_side.hpp"
+#include "daemon/plane/secondary_side.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+enum class Role : std::uint8_t { closed, solo, primary, secondary };
+
+constexpr std::size_t kBatch = 64;
+/// Rounds of a drain: a guest that stands still can't have filled more than the rings.
+constexpr int kDrainRoundsMax = 4 * static_cast<int>(io::Umem::kRingEntries / kBatch);
+constexpr Nanos kIdleWakeup = 500 * kMillisecond;
+constexpr std::size_t kUnreadDiscarded = 65536;
+
+}  // namespace
+
+/// Everything here is the plane's thread's, but for the constructor, the destructor and the command queue.
+struct Plane::Impl {
+  Impl(const PlaneConfig& config, const io::Tap& tap_device, std::unique_ptr<Port> opened,
+       std::function<void(const compare::Diverged&)> on_diverged)
+      : tap(tap_device),
+        port(std::move(opened)),
+        primary(*port, sender, config, std::move(on_diverged)),
+        secondary(*port, sender, config),
+        thread([this] { run(); }) {}
+
+  ~Impl() {
+    stopping = true;
+    commands.post([] {});
+    thread.join();
+  }
+
+  template <typename Work>
+  auto call(Work work) -> std::invoke_result_t<Work> {
+    if (std::this_thread::get_id() == thread.get_id()) return work();
+    return commands.call(std::move(work));
+  }
+
+  void run();
+  void wait();
+  bool pump();
+  void drain();
+  void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
+  void on_link_frame(io::XskSocket::Frame frame, Nanos now);
+  void on_uplink_frame(io::XskSocket::Frame frame);
+  void require_pairing() const;
+  void become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode);
+
+  const io::Tap& tap;
+  std::unique_ptr<Port> port;
+  LinkSender sender{*port};
+  PrimarySide primary;
+  SecondarySide secondary;
+  Announcer announcer{*port};
+  Role role = Role::closed;
+  std::vector<io::XskSocket::Frame> batch;
+
+  CommandQueue commands;
+  std::atomic<bool> stopping = false;
+  std::thread thread;  // last: it uses all of the above
+};
+
+void Plane::Impl::run() {
+  while (!stopping) {
+    wait();
+    commands.run_all();
+    pump();
+    const Nanos now = now_ns();
+    if (role == Role::primary) primary.on_tick(now);
+    announcer.on_tick(now);
+    primary.flush();
+  }
+}
+
+void Plane::Impl::wait() {
+  Nanos until = now_ns() + kIdleWakeup;
+  if (const auto next = announcer.next()) until = std::min(until, *next);
+  if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
+    if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
+  std::array<pollfd, 4> entries{{{port->tap().fd(), POLLIN, 0},
+                                 {port->uplink().fd(), POLLIN, 0},
+                                 {port->link().fd(), POLLIN, 0},
+                                 {commands.fd(), POLLIN, 0}}};
+  const Nanos left = std::max<Nanos>(until - now_ns(), 0);
+  const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
+  ::ppoll(entries.data(), entries.size(), &timeout, nullptr);
+}
+
+/// One batch of each socket. Returns whether there was anything.
+bool Plane::Impl::pump() {
+  const Nanos now = now_ns();
+  bool any = false;
+  const auto each = [&](io::XskSocket& socket, auto&& handle) {
+    batch.clear();
+    socket.receive(batch, kBatch);
+    for (const auto& frame : batch) handle(frame);
+    any |= !batch.empty();
+  };
+  // Records first: output that they already allow need not be held.
+  each(port->link(), [&](const auto& frame) { on_link_frame(frame, now); });
+  each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
+  each(port->uplink(), [&](const auto& frame) { on_uplink_frame(frame); });
+  if (any) primary.flush();
+  return any;
+}
+
+void Plane::Impl::drain() {
+  for (int round = 0; pump() && round < kDrainRoundsMax; ++round) {
+  }
+}
+
+void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
+  if (role == Role::primary)
+    primary.on_output(frame, now);
+  else if (role == Role::secondary)
+    secondary.on_output(frame);
+  else
+    port->umem().give(frame.address);
+}
+
+void Plane::Impl::on_link_frame(io::XskSocket::Frame frame, Nanos now) {
+  if (role == Role::primary) primary.on_records(port->bytes(frame), now);
+  port->umem().give(frame.address);
+}
+
+void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
+  if (role == Role::primary) primary.on_gated(port->bytes(frame));
+  port->umem().give(frame.address);
+}
+
+void Plane::Impl::require_pairing() const {
+  if (primary.comparer() == nullptr) throw std::logic_error("the packet plane has no pairing");
+}
+
+void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode) {
+  role = next;
+  announcer.stop();
+  port->set_modes(tap_mode, uplink_mode, next == Role::secondary);
+}
+
+Plane::Plane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Plane::~Plane() = default;
+
+Result<std::unique_ptr<Plane>> Plane::create(PlaneConfig config, const io::Tap& tap,
+                                             std::function<void(const compare::Diverged&)> on_diverged) {
+  auto port = Port::open(config, tap);
+  if (!port) return tl::unexpected(port.error());
+  auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));
+  return std::unique_ptr<Plane>(new Plane(std::move(impl)));
+}
+
+Result<void> Plane::pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac) {
+  return impl_->call([self = impl_.get(), key, vm_id, link_peer_mac]() -> Result<void> {
+    self->port->programs().set_digest_key(key);
+    self->primary.pair(key);
+    self->secondary.pair(key);
+    return self->port->set_peer(vm_id, link_peer_mac);
+  });
+}
+
+void Plane::direct() {
+  impl_->call([self = impl_.get()] { self->become(Role::solo, TS_TAP_DIRECT, TS_UPLINK_DIRECT); });
+}
+
+void Plane::closed() {
+  impl_->call([self = impl_.get()] { self->become(Role::closed, TS_TAP_CLOSED, TS_UPLINK_CLOSED); });
+}
+
+void Plane::hold_primary() {
+  impl_->call([self = impl_.get()] {
+    self->require_pairing();
+    self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_MIRROR);
+  });
+}
+
+void Plane::standby() {
+  impl_->call([self = impl_.get()] {
+    self->require_pairing();
+    // Epochs of an earlier pairing mean nothing in this one.
+    self->port->programs().clear_flows();
+    self->become(Role::secondary, TS_TAP_HOLD, TS_UPLINK_CLOSED);
+  });
+}
+
+std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch) {
+  return impl_->call([self = impl_.get(), epoch] {
+    self->require_pairing();
+    // The gate first: frames that passed it are in the tap's queue by the time that is read, last of all.
+    self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_GATED);
+    self->drain();
+    return self->primary.begin_epoch(epoch, self->tap, now_ns());
+  });
+}
+
+void Plane::resume_input() {
+  impl_->call([self = impl_.get()] {
+    self->drain();
+    self->primary.resume_input();
+    self->port->set_uplink_mode(TS_UPLINK_MIRROR);
+    self->drain();
+    self->primary.resume_input();
+  });
+}
+
+void Plane::commit(std::uint32_t epoch) {
+  impl_->call([self = impl_.get(), epoch] {
+    self->require_pairing();
+    self->primary.commit(epoch);
+  });
+}
+
+void Plane::svm_running(std::uint32_t epoch) {
+  impl_->call([self = impl_.get(), epoch] {
+    self->require_pairing();
+    self->primary.comparer()->svm_running(epoch, now_ns());
+  });
+}
+
+void Plane::set_hold(Nanos hold_ns) {
+  impl_->call([self = impl_.get(), hold_ns] {
+    self->require_pairing();
+    self->primary.comparer()->set_hold(hold_ns);
+  });
+}
+
+void Plane::release_all_and_direct() {
+  impl_->call([self = impl_.get()] {
+    self->drain();
+    self->primary.release_all();
+    self->port->set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT, false);
+    // What the guest sent, and clients too, between the release and the switch.
+    self->drain();
+    self->primary.release_all();
+    self->primary.deliver_input();
+    self->role = Role::solo;
+  });
+}
+
+std::size_t Plane::discard_and_close() {
+  return impl_->call([self = impl_.get()] {
+    self->become(Role::closed, TS_TAP_CLOSED, TS_UPLINK_CLOSED);
+    self->drain();
+    return self->primary.discard();
+  });
+}
+
+void Plane::standby_stop(std::uint32_t next_epoch) {
+  impl_->call([self = impl_.get(), next_epoch] {
+    self->require_pairing();
+    self->drain();
+    self->port->set_epoch(next_epoch);
+    self->tap.drain(kUnreadDiscarded);
+  });
+}
+
+void Plane::standby_begin(std::uint32_t epoch, std::span<const compare::FlowBase> bases) {
+  impl_->call([self = impl_.get(), epoch, copy = std::vector(bases.begin(), bases.end())] {
+    self->require_pairing();
+    self->drain();
+    self->secondary.begin_epoch(epoch, copy);
+    self->port->set_epoch(epoch);
+  });
+}
+
+FailoverStats Plane::take_over() {
+  return impl_->call([self = impl_.get()] {
+    self->require_pairing();
+    self->drain();
+    if (self->port->slot().epoch != self->secondary.epoch()) {
+      // The checkpoint under way never came to be: the SVM goes on in its own epoch, whose differences hold again.
+      // Frames of the other epoch that lie in the tap are in the wrong numbering.
+      self->tap.drain(kUnreadDiscarded);
+      self->port->set_epoch(self->secondary.epoch());
+    }
+    auto stats = self->secondary.carry_over_flows();
+    stats.frames_replayed = self->secondary.replay();
+    self->port->set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT, false);
+    // What the SVM sent between the replay and the switch.
+    self->drain();
+    stats.frames_replayed += self->secondary.replay();
+    self->role = Role::solo;
+    self->announcer.start(now_ns());
+    return stats;
+  });
+}
+
+PlaneStats Plane::stats() {
+  return impl_->call([self = impl_.get()] {
+    PlaneStats stats;
+    if (const auto* comparer = self->primary.comparer()) stats.compare = comparer->stats();
+    stats.xdp = self->port->counters();
+    stats.tap_losses = self->port->tap().losses();
+    stats.uplink_losses = self->port->uplink().losses();
+    stats.link_losses = self->port->link().losses();
+    stats.frames_unsent = self->port->frames_unsent();
+    stats.inbound_dropped = self->primary.inbound_dropped();
+    stats.records_sent = self->sender.records_sent();
+    stats.record_frames_lost = self->primary.record_frames_lost();
+    stats.umem_free = self->port->umem().free_chunks();
+    stats.replay_frames = self->secondary.ring_frames();
+    return stats;
+  });
+}
+
+std::vector<compare::FlowView> Plane::flows() {
+  return impl_->call([self = impl_.get()] {
+    const auto* comparer = self->primary.comparer();
+    return comparer == nullptr ? std::vector<compare::FlowView>{} : comparer->flows();
+  });
+}
+
+NicView Plane::nic() {
+  return impl_->call([self = impl_.get()] { return self->port->view(); });
+}
+
+}  // namespace twinstep::daemon

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/compare/comparer.hpp"
+#include "core/compare/svm_tracker.hpp"
+#include "core/result.hpp"
+#include "core/time.hpp"
+#include "io/netlink/netdev.hpp"
+#include "io/tap/tap.hpp"
+#include "io/xdp/programs.hpp"
+#include "io/xsk/xsk_socket.hpp"
+
+namespace twinstep::daemon {
+
+struct PlaneConfig {
+  std::string uplink;  ///< device toward the clients
+  std::string link;    ///< device toward the other host; its MTU must exceed the uplink's by TS_LINK_OVERHEAD_BYTES
+  io::MacAddress vm_mac{};
+  io::MacAddress link_peer_mac{};
+  std::uint16_t vm_id = 0;
+  std::uint32_t umem_frames = 16384;  ///< chunks of packet memory, 4 KiB each
+  compare::Limits limits{};
+  std::size_t replay_frames_max = 512;    ///< the SVM's latest output, kept for a failover
+  std::size_t inbound_frames_max = 4096;  ///< clients' frames kept while the PVM stands still; more are dropped
+};
+
+/// What a failover did.
+struct FailoverStats {
+  std::size_t flows = 0;            ///< TCP connections that go on here
+  std::size_t flows_rewritten = 0;  ///< of those, with numbers that differ
+  std::size_t frames_replayed = 0;
+};
+
+struct PlaneStats {
+  compare::Stats compare;
+  ts_counters xdp{};
+  io::XskSocket::Losses tap_losses, uplink_losses, link_losses;
+  std::uint64_t frames_unsent = 0;    ///< the device took no more
+  std::uint64_t inbound_dropped = 0;  ///< beyond inbound_frames_max
+  std::uint64_t records_sent = 0;
+  std::uint64_t record_frames_lost = 0;  ///< gaps in the sequence of the other host's record frames
+  std::size_t umem_free = 0;             ///< chunks
+  std::size_t replay_frames = 0;         ///< in the ring now
+};
+
+/// For the operator: which devices, and how they are driven.
+struct NicView {
+  std::string uplink, link, tap;
+  io::XdpMode uplink_mode{}, link_mode{}, tap_mode{};
+  ts_slot_config slot{};
+};
+
+/// The packet plane of one VM on one host: everything between its tap, the uplink and the link. Owns the XDP programs,
+/// the AF_XDP sockets, and one thread that compares. All calls run on that thread and return when done; one that isn't
+/// answered within 2 s means the thread is stuck and throws std::runtime_error. Starts closed.
+class Plane {
+ public:
+  /// on_diverged is called on the plane's thread, at most once per epoch; it passes the word on and calls nothing here.
+  /// tap must outlive the plane. Devices are looked up in the caller's network namespace.
+  static Result<std::unique_ptr<Plane>> create(PlaneConfig config, const io::Tap& tap,
+                                               std::function<void(const compare::Diverged&)> on_diverged);
+  ~Plane();
+  Plane(const Plane&) = delete;
+  Plane& operator=(const Plane&) = delete;
+
+  /// A new pairing: its digest key, the VM's number on the link, the other end's address. Forgets the last pairing's
+  /// comparison. Not while frames are held.
+  Result<void> pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac);
+
+  // Gate and roles
+  void direct();        ///< solo: frames pass both ways, in XDP
+  void closed();        ///< neither way
+  void hold_primary();  ///< protected primary: output is held and compared, input mirrored to the other host
+  void standby();       ///< secondary: output is digested and goes nowhere, input comes from the link
+
+  // Primary
+  /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. Returns where the flows
+  /// stand.
+  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch);
+  /// The PVM continued: gives it, and the SVM, what came in meanwhile, and opens the input.
+  void resume_input();
+  /// The checkpoint that began `epoch` is committed: lets the output of earlier epochs go.
+  void commit(std::uint32_t epoch);
+  /// The SVM continued in `epoch`.
+  void svm_running(std::uint32_t epoch);
+  void set_hold(Nanos hold_ns);
+  /// The arbiter's record says solo: lets everything held go, in order, then as direct().
+  void release_all_and_direct();
+  /// The arbiter's record names another owner: drops everything held, then as closed(). Returns how many frames.
+  std::size_t discard_and_close();
+
+  // Secondary
+  /// The SVM stands still for the checkpoint that begins `next_epoch`: mirrored frames of the old one no longer count.
+  /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.
+  void standby_stop(std::uint32_t next_epoch);
+  /// The SVM holds the checkpoint's state and is about to continue.
+  void standby_begin(std::uint32_t epoch, std::span<const compare::FlowBase> bases);
+  /// The arbiter's record names this host: the SVM speaks from here on. Sends what the clients may lack.
+  FailoverStats take_over();
+
+  PlaneStats stats();
+  std::vector<compare::FlowView> flows();
+  NicView nic();
+
+ private:
+  struct Impl;
+  explicit Plane(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twinstep::daemon

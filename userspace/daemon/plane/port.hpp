@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/compare/frame.hpp"
+#include "daemon/plane/plane.hpp"
+#include "io/xsk/umem.hpp"
+
+namespace twinstep::daemon {
+
+/// The plane's devices: programs attached, one AF_XDP socket on each, and the slot's configuration. The plane's thread
+/// only.
+class Port {
+ public:
+  static Result<std::unique_ptr<Port>> open(const PlaneConfig& config, const io::Tap& tap);
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  io::XskSocket& tap() { return *tap_; }
+  io::XskSocket& uplink() { return *uplink_; }
+  io::XskSocket& link() { return *link_; }
+  io::Umem& umem() { return *umem_; }
+  io::XdpPrograms& programs() { return programs_; }
+  const NicView& view() const { return view_; }
+  /// Largest Ethernet frame on the link, in bytes.
+  std::size_t link_frame_bytes_max() const { return link_frame_bytes_max_; }
+
+  /// Takes effect on the next frame.
+  void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open);
+  void set_uplink_mode(ts_uplink_mode mode);
+  void set_epoch(std::uint32_t epoch);
+  Result<void> set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac);
+  const ts_slot_config& slot() const { return view_.slot; }
+
+  /// A received frame's bytes, and the metadata that the tap program put in front of them.
+  std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_->bytes(frame.address, frame.length); }
+  ts_frame_meta meta(io::XskSocket::Frame frame);
+
+  /// Sends a frame; its chunk is given up either way.
+  void send(io::XskSocket& socket, io::XskSocket::Frame frame);
+  void send_copy(io::XskSocket& socket, std::span<const std::byte> bytes);
+  ts_counters counters() const;
+  std::uint64_t frames_unsent() const { return frames_unsent_; }
+
+  static ts_flow_key key_of(const compare::FlowKey& flow);
+
+ private:
+  Port(io::XdpPrograms programs, std::unique_ptr<io::Umem> umem)
+      : programs_(std::move(programs)), umem_(std::move(umem)) {}
+  Result<void> attach();
+  Result<void> open_sockets();
+  void apply();
+
+  io::XdpPrograms programs_;
+  std::unique_ptr<io::Umem> umem_;  // before the sockets, which use it until they are gone
+  std::unique_ptr<io::XskSocket> tap_, uplink_, link_;
+  NicView view_;
+  std::size_t link_frame_bytes_max_ = 0;
+  std::uint64_t frames_unsent_ = 0;
+};
+
+}  // namespace twinstep::daemon

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/plane/primary_side.hpp"
+
+#include <cstring>
+#include <utility>
+
+#include "daemon/plane/tcp_edit.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+constexpr std::size_t kEthernetBytes = 14;
+/// AF_XDP has no back-pressure: when the chunks are used up, the guest's frames are lost. With this many left there is
+/// time for a checkpoint.
+constexpr std::size_t kChunksLow = io::Umem::kRingEntries / 2;
+
+}  // namespace
+
+PrimarySide::PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config,
+                         std::function<void(const compare::Diverged&)> on_diverged)
+    : port_(port),
+      sender_(sender),
+      limits_(config.limits),
+      inbound_frames_max_(config.inbound_frames_max),
+      on_diverged_(std::move(on_diverged)),
+      lengths_(config.umem_frames) {}
+
+void PrimarySide::pair(const compare::DigestKey& key) {
+  discard();
+  key_ = key;
+  comparer_.emplace(key, limits_);
+  diverged_epoch_.reset();
+  record_sequence_.reset();
+}
+
+void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
+  lengths_.at(frame.address / io::Umem::kChunkBytes) = frame.length;
+  const auto bytes = port_.bytes(frame);
+  comparer_->on_frame(frame.address, compare::parse(bytes, port_.meta(frame), *key_), bytes, now, effects_);
+  carry_out();
+  if (port_.umem().free_chunks() < kChunksLow)
+    run(compare::Diverged{compare::Cause::pressure, "packet memory is nearly used up"});
+}
+
+void PrimarySide::on_records(std::span<const std::byte> frame, Nanos now) {
+  if (frame.size() < TS_LINK_OVERHEAD_BYTES) return;
+  ts_link_header header{};
+  std::memcpy(&header, frame.data() + kEthernetBytes, sizeof(header));
+  const auto body = frame.subspan(TS_LINK_OVERHEAD_BYTES);
+  if (body.size() / sizeof(ts_record) < header.count) return;
+  note_sequence(header.sequence);
+  for (std::size_t i = 0; i < header.count; ++i) {
+    ts_record record{};
+    std::memcpy(&record, body.data() + i * sizeof(record), sizeof(record));
+    comparer_->on_record(record, header.epoch, now, effects_);
+  }
+  carry_out();
+}
+
+void PrimarySide::note_sequence(std::uint32_t sequence) {
+  if (record_sequence_ && sequence - *record_sequence_ < UINT32_MAX / 2)
+    record_frames_lost_ += sequence - *record_sequence_;
+  record_sequence_ = sequence + 1;
+}
+
+void PrimarySide::on_gated(std::span<const std::byte> frame) {
+  if (inbound_.size() >= inbound_frames_max_) {
+    ++inbound_dropped_;
+    return;
+  }
+  inbound_.emplace_back(frame.begin(), frame.end());
+}
+
+void PrimarySide::on_tick(Nanos now) {
+  if (!comparer_) return;
+  comparer_->on_tick(now, effects_);
+  carry_out();
+}
+
+void PrimarySide::flush() {
+  port_.uplink().flush();
+  port_.tap().flush();
+  sender_.flush();
+}
+
+std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, const io::Tap& tap, Nanos now) {
+  // What the PVM has not consumed is not in its saved state: both VMs get it when they continue, before anything newer.
+  auto unread = tap.drain(inbound_frames_max_);
+  inbound_.insert(inbound_.begin(), std::make_move_iterator(unread.begin()), std::make_move_iterator(unread.end()));
+  auto bases = comparer_->begin_epoch(epoch, now);
+  port_.set_epoch(epoch);
+  return bases;
+}
+
+void PrimarySide::resume_input() {
+  const std::uint32_t epoch = port_.slot().epoch;
+  for (const auto& frame : inbound_) sender_.mirror(frame, epoch);
+  deliver_input();
+}
+
+void PrimarySide::deliver_input() {
+  for (const auto& frame : std::exchange(inbound_, {})) port_.send_copy(port_.tap(), frame);
+  flush();
+}
+
+void PrimarySide::commit(std::uint32_t epoch) {
+  comparer_->commit(epoch, effects_);
+  carry_out();
+  flush();
+}
+
+void PrimarySide::release_all() {
+  if (!comparer_) return;
+  diverged_epoch_ = comparer_->epoch();  // a checkpoint is nothing to ask for any more
+  comparer_->release_all(effects_);
+  carry_out();
+  flush();
+}
+
+std::size_t PrimarySide::discard() {
+  inbound_.clear();
+  if (!comparer_) return 0;
+  const auto frames = comparer_->discard();
+  for (const auto frame : frames) port_.umem().give(frame);
+  return frames.size();
+}
+
+void PrimarySide::carry_out() {
+  for (const auto& effect : effects_) std::visit([this](const auto& each) { run(each); }, effect);
+  effects_.clear();
+}
+
+void PrimarySide::run(const compare::Release& release) {
+  const io::XskSocket::Frame frame{release.id, lengths_.at(release.id / io::Umem::kChunkBytes)};
+  if (release.window) TcpEdit(port_.bytes(frame)).set_window(*release.window);
+  port_.send(port_.uplink(), frame);
+}
+
+void PrimarySide::run(const compare::SendFrame& frame) {
+  port_.send_copy(port_.uplink(), frame.bytes);
+}
+
+void PrimarySide::run(const compare::SetDelta& delta) {
+  sender_.delta(delta.flow, delta.seq_delta, delta.ts_delta, comparer_->epoch());
+}
+
+void PrimarySide::run(const compare::Diverged& diverged) {
+  if (diverged_epoch_ == comparer_->epoch()) return;
+  diverged_epoch_ = comparer_->epoch();
+  on_diverged_(diverged);
+}
+
+}  // namespace twinstep::daemon

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/compare/comparer.hpp"
+#include "daemon/plane/link_sender.hpp"
+#include "daemon/plane/port.hpp"
+
+namespace twinstep::daemon {
+
+/// What the plane does as a VM's primary: hands the PVM's frames to the comparison, carries out what it decides, and
+/// keeps clients' frames while the PVM stands still.
+class PrimarySide {
+ public:
+  PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config,
+              std::function<void(const compare::Diverged&)> on_diverged);
+
+  void pair(const compare::DigestKey& key);
+
+  /// A frame of the PVM.
+  void on_output(io::XskSocket::Frame frame, Nanos now);
+  /// A frame of records from the other host.
+  void on_records(std::span<const std::byte> frame, Nanos now);
+  /// A client's frame that the uplink program handed over because the gate is shut.
+  void on_gated(std::span<const std::byte> frame);
+  void on_tick(Nanos now);
+  /// Sends what earlier calls decided. Once after each batch.
+  void flush();
+
+  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, const io::Tap& tap, Nanos now);
+  void resume_input();
+  void commit(std::uint32_t epoch);
+  void release_all();
+  std::size_t discard();
+  /// Gives what is buffered to the VM alone.
+  void deliver_input();
+
+  /// Nothing before the first pairing.
+  compare::Comparer* comparer() { return comparer_ ? &*comparer_ : nullptr; }
+  const compare::Comparer* comparer() const { return comparer_ ? &*comparer_ : nullptr; }
+  std::uint64_t inbound_dropped() const { return inbound_dropped_; }
+  std::uint64_t record_frames_lost() const { return record_frames_lost_; }
+
+ private:
+  void carry_out();
+  void run(const compare::Release& release);
+  void run(const compare::SendFrame& frame);
+  void run(const compare::SetDelta& delta);
+  void run(const compare::Diverged& diverged);
+  void note_sequence(std::uint32_t sequence);
+
+  Port& port_;
+  LinkSender& sender_;
+  compare::Limits limits_;
+  std::size_t inbound_frames_max_;
+  std::function<void(const compare::Diverged&)> on_diverged_;
+
+  std::optional<compare::DigestKey> key_;
+  std::optional<compare::Comparer> comparer_;
+  compare::Effects effects_;
+  std::vector<std::uint32_t> lengths_;  // of held frames, by chunk
+  std::deque<std::vector<std::byte>> inbound_;
+  std::optional<std::uint32_t> diverged_epoch_;
+  std::optional<std::uint32_t> record_sequence_;
+  std::uint64_t inbound_dropped_ = 0;
+  std::uint64_t record_frames_lost_ = 0;
+};
+
+}  // namespace twinstep::daemon

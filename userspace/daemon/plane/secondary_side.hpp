@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+
+#include "core/compare/svm_tracker.hpp"
+#include "daemon/plane/link_sender.hpp"
+#include "daemon/plane/port.hpp"
+
+namespace twinstep::daemon {
+
+/// What the plane does as a VM's secondary: tells the primary what the SVM sends, keeps the latest of it, and at a
+/// failover sends the clients what they may lack.
+class SecondarySide {
+ public:
+  SecondarySide(Port& port, LinkSender& sender, const PlaneConfig& config);
+
+  void pair(const compare::DigestKey& key);
+  void on_output(io::XskSocket::Frame frame);
+
+  void begin_epoch(std::uint32_t epoch, std::span<const compare::FlowBase> bases);
+  /// The epoch whose state the SVM runs from.
+  std::uint32_t epoch() const { return tracker_ ? tracker_->epoch() : 0; }
+
+  /// Enters how the surviving connections' numbers are to be rewritten (rule 10).
+  FailoverStats carry_over_flows();
+  /// Sends what the clients may lack. Returns the number of frames.
+  std::size_t replay();
+  /// Drops the ring.
+  void forget();
+  std::size_t ring_frames() const { return ring_.size(); }
+
+ private:
+  /// A connection after the failover.
+  struct Survivor {
+    ts_flow_state state{};
+    std::optional<std::uint32_t> tsval;  ///< what replayed segments say, so that PAWS (RFC 7323, 5) lets them in
+  };
+  bool client_may_lack(const compare::Frame& frame) const;
+  void send(io::XskSocket::Frame frame, const compare::Frame& parsed);
+
+  Port& port_;
+  LinkSender& sender_;
+  std::size_t ring_frames_max_;
+  std::optional<compare::DigestKey> key_;
+  std::optional<compare::SvmTracker> tracker_;
+  std::deque<io::XskSocket::Frame> ring_;
+  std::map<compare::FlowKey, Survivor> survivors_;
+};
+
+}  // namespace twinstep::daemon
