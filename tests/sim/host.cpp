@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace twinstep::sim {
+namespace {
+
+constexpr Nanos kHeartbeatEvery = 25 * kMillisecond;
+
+session::Config config_of(HostIndex index) {
+  session::Config config;
+  config.self = host_name(index);
+  config.peer = host_name(peer_of(index));
+  config.home = index == kHostA;
+  config.step_timeout_ns = 800 * kMillisecond;
+  config.prepare_timeout_ns = kSecond;
+  config.commit_timeout_ns = kSecond;
+  config.policy.epoch_max_ns = 700 * kMillisecond;
+  return config;
+}
+
+}  // namespace
+
+Host::Host(Context& context, Checkers& checkers, Arbiter& arbiter, Link& link, HostWorld& world, HostIndex index)
+    : context_(context), checkers_(checkers), arbiter_(arbiter), link_(link), world_(world), index_(index) {
+  link_.attach(index_, *this);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Life and death
+
+void Host::boot() {
+  context_.trace(index_, "boots");
+  alive_ = true;
+  machine_.emplace(config_of(index_));
+  PlanePorts ports;
+  ports.to_client = [this](const Packet& packet) { world_.send_to_client(index_, packet); };
+  ports.to_link = [this](const RawFrame& frame) { link_.send_raw(index_, frame); };
+  ports.diverged = [this](std::uint32_t epoch, compare::Cause cause) { step(session::Diverged{epoch, cause}); };
+  ports.record = [this] { return arbiter_.record().value_or(failover::Record{}); };
+  plane_ = std::make_unique<Plane>(context_, checkers_, index_, std::move(ports));
+  link_.host_up(index_);
+  heartbeat();
+  const bool known = context_.random.chance(0.7);
+  step(session::Boot{known, known ? arbiter_.record() : std::nullopt});
+}
+
+void Host::crash(bool silent) {
+  if (!alive_) return;
+  context_.trace(index_, silent ? "loses power" : "dies");
+  alive_ = false;
+  ++life_;
+  if (vm_) vm_->stop();
+  vm_.reset();
+  vm_loaded_ = vm_starting_ = false;
+  plane_->shut();
+  machine_.reset();
+  lane_.clear();
+  busy_ = false;
+  tick_at_.reset();
+  staged_.reset();
+  incoming_.reset();
+  streaming_ = Streaming::nothing;
+  ++stream_;
+  link_.host_down(index_, silent);
+}
+
+void Host::kill_qemu() {
+  if (!vm_) return;
+  context_.trace(index_, "QEMU dies");
+  vm_->stop();
+  vm_.reset();
+  plane_->attach(nullptr);
+  later(context_.random.between(kMillisecond / 10, 5 * kMillisecond), [this] { step(session::VmDied{"killed"}); });
+}
+
+bool Host::has_vm() const { return alive_ && (vm_ != nullptr || vm_starting_); }
+
+void Host::operator_failover() {
+  if (alive_) step(session::OpFailover{++operations_});
+}
+
+void Host::keep_protected(Nanos every) {
+  if (alive_ && view()->role == session::Role::primary && view()->state == session::State::solo) step(session::OpProtect{++operations_});
+  context_.scheduler.after(every, [this, every] { keep_protected(every); });
+}
+
+void Host::heartbeat() {
+  link_.send_raw(index_, Heartbeat{});
+  later(kHeartbeatEvery, [this] { heartbeat(); });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The machine and its effects
+
+void Host::later(Nanos delay, const std::function<void()>& action) {
+  context_.scheduler.after(delay, [this, life = life_, action] {
+    if (alive_ && life == life_) action();
+  });
+}
+
+void Host::step(const session::Event& event) {
+  if (!alive_) return;
+  for (session::Effect& effect : machine_->step(event, context_.now())) lane_.push_back(std::move(effect));
+  watch_deadline();
+  pump();
+}
+
+void Host::watch_deadline() {
+  const auto deadline = machine_->next_deadline();
+  if (!deadline || (tick_at_ && *tick_at_ <= *deadline)) return;
+  tick_at_ = std::max(*deadline, context_.now());
+  later(*tick_at_ - context_.now(), [this, at = *tick_at_] {
+    if (tick_at_ != at) return;
+    tick_at_.reset();
+    step(session::Tick{});
+  });
+}
+
+void Host::pump() {
+  if (busy_ || lane_.empty()) return;
+  busy_ = true;
+  later(context_.random.between(5 * kMicrosecond, 150 * kMicrosecond), [this] {
+    const session::Effect effect = std::move(lane_.front());
+    lane_.pop_front();
+    const bool fails = world_.effect_fails(index_, effect.index());
+    if (!alive_) return;
+    if (fails && fails_now(effect)) return;
+    std::visit([this](const auto& e) { carry_out(e); }, effect);
+  });
+}
+
+void Host::finish() {
+  busy_ = false;
+  pump();
+}
+
+void Host::finish_with(const session::Event& event) {
+  busy_ = false;
+  step(event);
+}
+
+void Host::fail(session::Step which) { finish_with(session::StepFailed{which, "it was made to fail"}); }
+
+bool Host::fails_now(const session::Effect& effect) {
+  context_.trace(index_, "a step fails");
+  if (std::holds_alternative<session::PrepareStandby>(effect)) return fail(session::Step::prepare_standby), true;
+  if (std::holds_alternative<session::LiveSync>(effect)) return fail(session::Step::live_sync), true;
+  if (std::holds_alternative<session::PausePrimary>(effect)) return fail(session::Step::pause_primary), true;
+  if (std::holds_alternative<session::StreamImage>(effect)) return fail(session::Step::stream_image), true;
+  if (std::holds_alternative<session::StopSvm>(effect)) return fail(session::Step::stop_svm), true;
+  return false;
+}
+
+void Host::make_vm() {
+  const auto output = [this](const Packet& packet) {
+    if (plane_ == nullptr) return;
+    if (vm_loaded_ && run_ != 0) checkers_.output.svm_sent(run_, packet);
+    plane_->vm_sent(packet);
+  };
+  vm_ = std::make_shared<Vm>(context_, output);
+  vm_->guest.state.secret = 0x5eed;
+  plane_->attach(vm_);
+  vm_starting_ = false;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Effects: the VM
+
+void Host::carry_out(const session::StartVm& /*effect*/) {
+  vm_starting_ = true;
+  later(context_.random.between(10 * kMillisecond, 40 * kMillisecond), [this] {
+    make_vm();
+    run_ = 0;
+    vm_->start(0);
+    finish_with(session::VmStarted{});
+  });
+}
+
+void Host::carry_out(const session::KillVm& /*effect*/) {
+  if (vm_) {
+    vm_->stop();
+    vm_.reset();
+    plane_->attach(nullptr);
+    world_.vm_ended(index_);
+  }
+  vm_loaded_ = false;
+  run_ = 0;
+  finish();
+}
+
+void Host::carry_out(const session::PrepareStandby& /*effect*/) {
+  later(context_.random.between(10 * kMillisecond, 40 * kMillisecond), [this] {
+    make_vm();
+    vm_loaded_ = false;
+    run_ = 0;
+    plane_->standby();
+    finish_with(session::VmStarted{});
+  });
+}
+
+void Host::carry_out(const session::PausePrimary& effect) {
+  if (!vm_) return fail(session::Step::pause_primary);
+  plane_->gate_input();
+  const bool takes_long = context_.random.chance(0.05);
+  later(context_.random.between(kMillisecond / 3, 3 * kMillisecond), [this, epoch = effect.epoch, takes_long] {
+    if (!vm_) return fail(session::Step::pause_primary);
+    vm_->stop();
+    later(context_.random.between(kMillisecond, takes_long ? 60 * kMillisecond : 8 * kMillisecond), [this, epoch] {
+      if (!vm_) return fail(session::Step::pause_primary);
+      auto image = std::make_shared<Image>();
+      image->id = checkers_.output.image_made(index_, vm_->guest.state);
+      image->epoch = epoch;
+      image->state = vm_->guest.state;
+      image->bases = plane_->begin_epoch(epoch, image->id);
+      image->outlived = plane_->outlived();
+      staged_ = std::move(image);
+      vm_->start(0);
+      finish_with(session::PauseDone{epoch});
+    });
+  });
+}
+
+void Host::carry_out(const session::StopSvm& effect) {
+  later(context_.random.between(kMillisecond / 3, 3 * kMillisecond), [this, epoch = effect.epoch] {
+    if (!vm_) return fail(session::Step::stop_svm);
+    vm_->stop();
+    stopped_digest_ = vm_->guest.state.digest();
+    plane_->standby_stop(epoch);
+    incoming_.emplace().epoch = epoch;
+    finish_with(session::SvmStopDone{epoch});
+  });
+}
+
+void Host::carry_out(const session::ApplyImage& /*effect*/) {
+  later(context_.random.between(2 * kMillisecond, 10 * kMillisecond), [this] {
+    if (!vm_ || !incoming_ || !incoming_->image) return fail(session::Step::apply_image);
+    const auto incoming = std::exchange(incoming_, std::nullopt);
+    const Image& image = *incoming->image;
+    for (std::size_t page = 0; page < GuestState::kPages; ++page) {
+      if (incoming->have[page]) vm_->guest.state.pages[page] = image.state.pages[page];
+    }
+    run_ = image.id;
+    vm_loaded_ = true;
+    plane_->standby_start(image);
+    restart_vm(image.state.digest(), context_.random.between(2 * kMillisecond, 20 * kMillisecond));
+    finish_with(session::ApplyDone{image.epoch});
+  });
+}
+
+void Host::carry_out(const session::ResumeSvm& /*effect*/) {
+  if (vm_) {
+    plane_->standby_resume();
+    checkers_.image.takes_over(index_, vm_loaded_);
+    restart_vm(stopped_digest_, 0);
+  }
+  finish();
+}
+
+void Host::restart_vm(std::uint64_t origin_digest, Nanos warm_up) {
+  checkers_.image.continues(index_, vm_->guest.state.digest(), origin_digest);
+  vm_->start(warm_up);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Effects: messages and the arbiter
+
+void Host::carry_out(const session::Send& effect) {
+  context_.trace(index_, std::string("says ") + session::to_string(effect.message.type) + " " + std::to_string(effect.message.epoch));
+  link_.send(index_, effect.message);
+  finish();
+}
+
+void Host::carry_out(const session::ArbiterSwap& effect) {
+  const bool promotes = effect.desired.primary == host_name(index_) && effect.expected && effect.expected->primary != effect.desired.primary;
+  if (context_.planted == Planted::promote_without_swap && promotes) {
+    answer_arbiter({failover::ArbiterReply::Status::ok, effect.desired});
+  } else {
+    arbiter_.swap(effect.expected, effect.desired, [this, life = life_](const auto& reply) {
+      if (life == life_) answer_arbiter(reply);
+    });
+  }
+  finish();
+}
+
+void Host::carry_out(const session::ArbiterRead& /*effect*/) {
+  arbiter_.read([this, life = life_](const auto& reply) {
+    if (life == life_) answer_arbiter(reply);
+  });
+  finish();
+}
+
+void Host::answer_arbiter(const failover::ArbiterReply& reply) {
+  later(0, [this, reply] { step(session::ArbiterAnswered{reply}); });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Effects: the page stream
+
+void Host::carry_out(const session::LiveSync& /*effect*/) {
+  streaming_ = Streaming::live_sync;
+  later(context_.random.between(10 * kMillisecond, 60 * kMillisecond), [this, stream = ++stream_] {
+    if (stream != stream_) return;
+    streaming_ = Streaming::nothing;
+    step(session::LiveSyncDone{});
+  });
+  finish();
+}
+
+void Host::carry_out(const session::StopStreams& /*effect*/) {
+  if (streaming_ != Streaming::nothing || incoming_) link_.end_stream(index_);
+  streaming_ = Streaming::nothing;
+  staged_.reset();
+  incoming_.reset();
+  ++stream_;
+  finish();
+}
+
+void Host::carry_out(const session::StreamImage& /*effect*/) {
+  streaming_ = Streaming::image;
+  stream_page(++stream_, 0);
+  finish();
+}
+
+void Host::stream_page(std::uint64_t stream, std::size_t page) {
+  if (stream != stream_ || !staged_) return;
+  if (!link_.connected(index_)) return stream_broken();
+  if (page == GuestState::kPages) {
+    streaming_ = Streaming::nothing;
+    return;
+  }
+  link_.send_page(index_, PagePart{staged_, page});
+  const Nanos longest = context_.random.chance(0.05) ? 40 * kMillisecond : 3 * kMillisecond;
+  later(context_.random.between(kMillisecond / 10, longest), [this, stream, page] { stream_page(stream, page + 1); });
+}
+
+void Host::stream_broken() {
+  if (streaming_ != Streaming::nothing) {
+    const bool live = std::exchange(streaming_, Streaming::nothing) == Streaming::live_sync;
+    ++stream_;
+    step(session::StepFailed{live ? session::Step::live_sync : session::Step::stream_image, "the page stream broke"});
+  }
+  if (incoming_ && !incoming_->told) {
+    incoming_.reset();
+    step(session::StepFailed{session::Step::receive_image, "the page stream broke"});
+  }
+}
+
+void Host::link_page(const PagePart& part) {
+  if (!incoming_ || incoming_->epoch != part.image->epoch || incoming_->told) return;
+  if (incoming_->image && incoming_->image != part.image) return;
+  incoming_->image = part.image;
+  if (!std::exchange(incoming_->have[part.page], true)) ++incoming_->count;
+  const bool whole = incoming_->count == GuestState::kPages;
+  if (whole) checkers_.output.image_whole(part.image->id);
+  if (!whole && context_.planted != Planted::apply_partial_image) return;
+  incoming_->told = true;
+  step(session::ImageReceived{part.image->epoch});
+}
+
+void Host::link_stream_ended() {
+  if (alive_) stream_broken();
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Effects: the gate
+
+void Host::carry_out(const session::OpenGate& /*effect*/) {
+  plane_->open();
+  finish();
+}
+
+void Host::carry_out(const session::CommitOutput& effect) {
+  plane_->commit(effect.epoch);
+  finish();
+}
+
+void Host::carry_out(const session::CompareFrom& effect) {
+  plane_->compare_from(effect.epoch, effect.hold_ns);
+  finish();
+}
+
+void Host::carry_out(const session::ReleaseAll& /*effect*/) {
+  context_.mark("went solo with output held");
+  plane_->release_all();
+  finish();
+}
+
+void Host::carry_out(const session::ShutGate& /*effect*/) {
+  plane_->shut();
+  finish();
+}
+
+void Host::carry_out(const session::TakeOver& /*effect*/) {
+  context_.trace(index_, "takes over");
+  context_.mark("took over");
+  if (vm_) {
+    checkers_.image.takes_over(index_, vm_loaded_);
+    checkers_.output.promoted(index_, vm_->guest.state);
+    run_ = 0;
+    plane_->take_over();
+  }
+  finish();
+}
+
+void Host::carry_out(const session::Reply& effect) {
+  context_.trace(index_, "answers the operator: " + (effect.error.empty() ? "done" : effect.error));
+  finish();
+}
+
+void Host::carry_out(const session::Journal& effect) {
+  context_.trace(index_, effect.text);
+  finish();
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The link
+
+void Host::link_connected() { step(session::PeerConnected{}); }
+
+void Host::link_disconnected(const std::string& reason) {
+  if (!alive_) return;
+  step(session::PeerDisconnected{reason});
+  stream_broken();
+}
+
+void Host::link_message(const session::Message& message) { step(session::MessageReceived{message}); }
+
+void Host::link_frame(const RawFrame& frame) {
+  if (!alive_) return;
+  if (std::holds_alternative<Heartbeat>(frame)) {
+    step(session::PeerHeard{});
+  } else {
+    plane_->link_received(frame);
+  }
+}
+
+}  // namespace twinstep::sim

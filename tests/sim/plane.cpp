@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plane.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace twinstep::sim {
+namespace {
+
+constexpr std::size_t kReplayMax = 64;
+constexpr std::size_t kGatedMax = 1024;
+
+/// One key serves all runs: finding a prime costs more than a whole run does.
+const compare::DigestKey& digest_key() {
+  static const compare::DigestKey key = [] {
+    std::array<std::byte, 16> seed{};
+    seed.fill(std::byte{0x3c});
+    return compare::DigestKey::from_seed(seed);
+  }();
+  return key;
+}
+
+std::uint32_t difference(const Differences& differences, const FlowKey& flow) {
+  const auto found = differences.find(flow);
+  return found == differences.end() ? 0 : found->second;
+}
+
+}  // namespace
+
+Plane::Plane(Context& context, Checkers& checkers, HostIndex host, PlanePorts ports)
+    : context_(context), checkers_(checkers), host_(host), ports_(std::move(ports)) {}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Frames
+
+void Plane::vm_sent(const Packet& packet) {
+  switch (gate_) {
+    case Gate::closed:
+      return;
+    case Gate::direct:
+      speak(packet);
+      return;
+    case Gate::hold:
+      hold(packet);
+      return;
+    case Gate::standby:
+      produce(packet);
+      return;
+  }
+}
+
+void Plane::hold(const Packet& packet) {
+  const compare::FrameId id = next_id_++;
+  const Held& held = held_.emplace(id, Held{packet, encode(packet), image_}).first->second;
+  const compare::Frame frame = compare::parse(held.bytes, digest_key());
+  compare::Effects effects;
+  comparer_->on_frame(id, frame, held.bytes, context_.now(), effects);
+  carry_out(effects);
+}
+
+void Plane::produce(const Packet& packet) {
+  latest_.push_back(packet);
+  if (latest_.size() > kReplayMax) latest_.pop_front();
+  const Bytes bytes = encode(packet);
+  const auto record = tracker_->on_frame(compare::parse(bytes, digest_key()));
+  if (record) ports_.to_link(SvmRecord{standing_.epoch, *record});
+}
+
+void Plane::speak(Packet packet) {
+  checkers_.voice.speaks(host_, ports_.record());
+  checkers_.output.spoken(host_, packet);
+  leave(std::move(packet));
+}
+
+void Plane::leave(Packet packet) {
+  packet.seq -= difference(outlived_, packet.flow);
+  ports_.to_client(packet);
+}
+
+void Plane::uplink_received(const Packet& packet) {
+  if (gate_ == Gate::closed || gate_ == Gate::standby || !vm_) return;
+  Packet inbound = packet;
+  inbound.ack += difference(outlived_, packet.flow);
+  if (input_gated_) {
+    if (gated_.size() < kGatedMax) gated_.push_back(std::move(inbound));
+    return;
+  }
+  deliver_inbound(std::move(inbound));
+}
+
+void Plane::deliver_inbound(Packet packet) {
+  if (gate_ == Gate::hold) ports_.to_link(Mirrored{epoch_, packet});
+  vm_->deliver(std::move(packet));
+}
+
+void Plane::link_received(const RawFrame& frame) {
+  std::visit([this](const auto& f) { receive(f); }, frame);
+}
+
+void Plane::receive(const Mirrored& frame) {
+  if (gate_ != Gate::standby || !vm_) return;
+  if (frame.epoch != standing_.epoch) {
+    context_.mark("mirrored frame of another epoch");
+    return;
+  }
+  Packet packet = frame.packet;
+  if (packet.kind == Packet::Kind::tcp && packet.has(compare::kAck)) {
+    auto& latest = client_acks_.try_emplace(packet.flow, packet.ack).first->second;
+    if (compare::seq_lt(latest, packet.ack)) latest = packet.ack;
+  }
+  packet.ack += difference(standing_.differences, packet.flow);
+  vm_->deliver(std::move(packet));
+}
+
+void Plane::receive(const SvmRecord& frame) {
+  if (gate_ == Gate::hold) compare(frame.record, frame.epoch);
+}
+
+void Plane::compare(const ts_record& record, std::uint32_t epoch) {
+  ts_record given = record;
+  if (context_.planted == Planted::release_before_ack) given.ack += 1U << 20;
+  if (context_.planted == Planted::keep_old_digests && epoch == epoch_) epoch_records_.push_back(record);
+  compare::Effects effects;
+  comparer_->on_record(given, epoch, context_.now(), effects);
+  carry_out(effects);
+}
+
+void Plane::receive(const FlowDelta& frame) {
+  if (gate_ != Gate::standby || frame.epoch != standing_.epoch) return;
+  standing_.differences[frame.flow] = frame.seq_delta;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The comparer's effects
+
+void Plane::carry_out(const compare::Effects& effects) {
+  for (const compare::Effect& effect : effects) std::visit([this](const auto& e) { carry_out(e); }, effect);
+  schedule_tick();
+}
+
+void Plane::carry_out(const compare::Release& release) {
+  const auto found = held_.find(release.id);
+  if (found == held_.end()) {
+    context_.violate("I1", "the comparer released frame " + std::to_string(release.id) + ", which isn't held");
+    return;
+  }
+  Packet packet = std::move(found->second.packet);
+  const ImageId image = found->second.image;
+  held_.erase(found);
+  if (release.window) packet.window = *release.window;
+  checkers_.output.released(host_, image, packet, ports_.record());
+  leave(std::move(packet));
+}
+
+void Plane::carry_out(const compare::SendFrame& send) {
+  context_.mark("window update made");
+  Packet packet = decode(compare::parse(send.bytes, digest_key()));
+  const Connection* connection = vm_ ? vm_->guest.state.find(packet.flow) : nullptr;
+  if (connection != nullptr) {
+    packet.ack_position = packet.ack - connection->client_isn;
+    checkers_.output.window_updated(host_, packet);
+  }
+  leave(std::move(packet));
+}
+
+void Plane::carry_out(const compare::SetDelta& delta) {
+  ports_.to_link(FlowDelta{epoch_, delta.flow, delta.seq_delta});
+}
+
+void Plane::carry_out(const compare::Diverged& diverged) {
+  context_.mark(std::string("diverged: ") + compare::to_string(diverged.cause));
+  context_.trace(host_, std::string("diverged: ") + compare::to_string(diverged.cause) + ", " + diverged.detail);
+  ports_.diverged(comparer_->epoch(), diverged.cause);
+}
+
+void Plane::schedule_tick() {
+  const auto deadline = comparer_ ? comparer_->next_deadline() : std::nullopt;
+  if (!deadline || (tick_at_ && *tick_at_ <= *deadline)) return;
+  tick_at_ = std::max(*deadline, context_.now());
+  context_.scheduler.at(*tick_at_, [this, comparison = comparison_, at = *tick_at_] {
+    if (comparison == comparison_ && tick_at_ == at) tick();
+  });
+}
+
+void Plane::tick() {
+  tick_at_.reset();
+  compare::Effects effects;
+  comparer_->on_tick(context_.now(), effects);
+  carry_out(effects);
+}
+
+void Plane::forget_comparison() {
+  comparer_.reset();
+  held_.clear();
+  tick_at_.reset();
+  ++comparison_;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Orders: primary
+
+void Plane::open() {
+  gate_ = Gate::direct;
+  checkers_.voice.opened(host_, ports_.record());
+}
+
+void Plane::ungate_input() {
+  input_gated_ = false;
+  for (auto gated = std::exchange(gated_, {}); Packet& packet : gated) deliver_inbound(std::move(packet));
+}
+
+std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId image) {
+  if (!comparer_) {
+    comparer_.emplace(digest_key(), compare::Limits{});
+    gate_ = Gate::hold;
+    checkers_.voice.shut(host_);
+  }
+  auto bases = comparer_->begin_epoch(epoch, context_.now());
+  epoch_ = epoch;
+  image_ = image;
+  // What the PVM has not read yet belongs to the new epoch, and the SVM must get it too.
+  for (const Packet& unread : vm_->tap) ports_.to_link(Mirrored{epoch_, unread});
+  ungate_input();
+  if (context_.planted == Planted::keep_old_digests) {
+    for (auto old = std::exchange(epoch_records_, {}); const ts_record& record : old) compare(record, epoch_);
+    epoch_records_.clear();
+  }
+  schedule_tick();
+  return bases;
+}
+
+void Plane::commit(std::uint32_t epoch) {
+  if (!comparer_) return;
+  compare::Effects effects;
+  comparer_->commit(epoch, effects);
+  carry_out(effects);
+}
+
+void Plane::compare_from(std::uint32_t epoch, Nanos hold_ns) {
+  if (!comparer_) return;
+  comparer_->set_hold(hold_ns);
+  comparer_->svm_running(epoch, context_.now());
+  schedule_tick();
+}
+
+void Plane::release_all() {
+  if (comparer_) {
+    compare::Effects effects;
+    comparer_->release_all(effects);
+    carry_out(effects);
+    if (!held_.empty()) context_.violate("I5", "frames are still held after all were released");
+  }
+  forget_comparison();
+  open();
+}
+
+void Plane::shut() {
+  if (comparer_) {
+    const auto dropped = comparer_->discard();
+    if (dropped.size() != held_.size())
+      context_.violate("I5", "the comparer forgot " + std::to_string(dropped.size()) + " frames of " + std::to_string(held_.size()));
+  }
+  forget_comparison();
+  gate_ = Gate::closed;
+  input_gated_ = false;
+  gated_.clear();
+  tracker_.reset();
+  latest_.clear();
+  client_acks_.clear();
+  outlived_.clear();
+  checkers_.voice.shut(host_);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Orders: secondary
+
+void Plane::standby() {
+  gate_ = Gate::standby;
+  tracker_.emplace(digest_key(), compare::SvmTracker::Limits{});
+  standing_ = {};
+  before_ = {};
+  outlived_loaded_.clear();
+}
+
+void Plane::standby_stop(std::uint32_t epoch) {
+  before_ = std::exchange(standing_, Standing{epoch, {}});
+  vm_->tap.clear();
+}
+
+void Plane::standby_start(const Image& image) {
+  tracker_->begin_epoch(image.epoch, image.bases);
+  outlived_loaded_ = image.outlived;
+  latest_.clear();
+}
+
+void Plane::standby_resume() {
+  // What has come for the new epoch is in numbers that the old one does not share.
+  vm_->tap.clear();
+  standing_ = before_;
+}
+
+void Plane::take_over() {
+  outlived_ = outlived_loaded_;
+  for (const auto& [flow, delta] : standing_.differences) {
+    if (delta != 0) context_.mark("took over with numbers to rewrite");
+    outlived_[flow] += delta;
+  }
+  open();
+  for (auto latest = std::exchange(latest_, {}); const Packet& packet : latest) {
+    const auto client_ack = client_acks_.find(packet.flow);
+    const std::uint32_t end = packet.seq + static_cast<std::uint32_t>(packet.length()) - difference(standing_.differences, packet.flow);
+    const bool has_it = client_ack != client_acks_.end() && compare::seq_le(end, client_ack->second);
+    if (packet.kind == Packet::Kind::tcp && !has_it) {
+      context_.mark("replayed output after taking over");
+      speak(packet);
+    }
+  }
+  tracker_.reset();
+  client_acks_.clear();
+}
+
+}  // namespace twinstep::sim
