@@ -3,7 +3,6 @@
 
 import dataclasses
 import subprocess
-import time
 
 
 @dataclasses.dataclass
@@ -14,10 +13,6 @@ class Outcome:
     failed: int = 0
     skipped: list = dataclasses.field(default_factory=list)  # reasons, one for each
     details: str = ""
-    seconds: float = 0.0
-
-    def verdict(self):
-        return "FAILED" if self.failed else "ok"
 
 
 def run_command(command, timeout_s, **options):
@@ -37,11 +32,3 @@ def check_command(command, timeout_s, **options):
     """A suite that is one command: it passes when that exits with 0."""
     code, output = run_command(command, timeout_s, **options)
     return Outcome(passed=1) if code == 0 else Outcome(failed=1, details=output)
-
-
-def timed(suite):
-    """Runs the suite and notes how long it took."""
-    begin = time.monotonic()
-    outcome = suite()
-    outcome.seconds = time.monotonic() - begin
-    return outcome
