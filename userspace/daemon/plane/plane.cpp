@@ -35,8 +35,7 @@ constexpr std::size_t kUnreadDiscarded = 65536;
 
 /// Everything here is the plane's thread's, but for the constructor, the destructor and the command queue.
 struct Plane::Impl {
-  Impl(const PlaneConfig& config, const io::Tap& tap_device, std::unique_ptr<Port> opened,
-       std::function<void(const compare::Diverged&)> on_diverged)
+  Impl(const PlaneConfig& config, const io::Tap& tap_device, std::unique_ptr<Port> opened, OnDiverged on_diverged)
       : tap(tap_device),
         port(std::move(opened)),
         primary(*port, sender, config, std::move(on_diverged)),
@@ -160,8 +159,7 @@ void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_
 Plane::Plane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Plane::~Plane() = default;
 
-Result<std::unique_ptr<Plane>> Plane::create(PlaneConfig config, const io::Tap& tap,
-                                             std::function<void(const compare::Diverged&)> on_diverged) {
+Result<std::unique_ptr<Plane>> Plane::create(PlaneConfig config, const io::Tap& tap, OnDiverged on_diverged) {
   auto port = Port::open(config, tap);
   if (!port) return tl::unexpected(port.error());
   auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));

@@ -32,6 +32,9 @@ struct PlaneConfig {
   std::size_t inbound_frames_max = 4096;  ///< clients' frames kept while the PVM stands still; more are dropped
 };
 
+/// Called on the plane's thread, at most once per epoch; passes the word on and calls nothing of the plane.
+using OnDiverged = std::function<void(std::uint32_t epoch, const compare::Diverged&)>;
+
 /// What a failover did.
 struct FailoverStats {
   std::size_t flows = 0;            ///< TCP connections that go on here
@@ -63,10 +66,8 @@ struct NicView {
 /// answered within 2 s means the thread is stuck and throws std::runtime_error. Starts closed.
 class Plane {
  public:
-  /// on_diverged is called on the plane's thread, at most once per epoch; it passes the word on and calls nothing here.
   /// tap must outlive the plane. Devices are looked up in the caller's network namespace.
-  static Result<std::unique_ptr<Plane>> create(PlaneConfig config, const io::Tap& tap,
-                                               std::function<void(const compare::Diverged&)> on_diverged);
+  static Result<std::unique_ptr<Plane>> create(PlaneConfig config, const io::Tap& tap, OnDiverged on_diverged);
   ~Plane();
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;

@@ -16,8 +16,7 @@ constexpr std::size_t kChunksLow = io::Umem::kRingEntries / 2;
 
 }  // namespace
 
-PrimarySide::PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config,
-                         std::function<void(const compare::Diverged&)> on_diverged)
+PrimarySide::PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config, OnDiverged on_diverged)
     : port_(port),
       sender_(sender),
       limits_(config.limits),
@@ -147,7 +146,7 @@ void PrimarySide::run(const compare::SetDelta& delta) {
 void PrimarySide::run(const compare::Diverged& diverged) {
   if (diverged_epoch_ == comparer_->epoch()) return;
   diverged_epoch_ = comparer_->epoch();
-  on_diverged_(diverged);
+  on_diverged_(comparer_->epoch(), diverged);
 }
 
 }  // namespace twinstep::daemon

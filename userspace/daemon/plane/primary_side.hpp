@@ -17,8 +17,7 @@ namespace twinstep::daemon {
 /// keeps clients' frames while the PVM stands still.
 class PrimarySide {
  public:
-  PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config,
-              std::function<void(const compare::Diverged&)> on_diverged);
+  PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config, OnDiverged on_diverged);
 
   void pair(const compare::DigestKey& key);
 
@@ -58,7 +57,7 @@ class PrimarySide {
   LinkSender& sender_;
   compare::Limits limits_;
   std::size_t inbound_frames_max_;
-  std::function<void(const compare::Diverged&)> on_diverged_;
+  OnDiverged on_diverged_;
 
   std::optional<compare::DigestKey> key_;
   std::optional<compare::Comparer> comparer_;
