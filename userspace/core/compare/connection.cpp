@@ -112,7 +112,7 @@ Outcome Connection::on_svm(const Context& context, const ts_record& record, Nano
   }
   if ((record.flags & TS_RECORD_BASE) == 0) return {};
   if (!stream_ || !opened_) {
-    svm_.early = record;
+    if (!svm_.early || seq_lt(svm_.early->seq_next, record.seq_next)) svm_.early = record;
     return {};
   }
   const std::uint32_t end_before = stream_->svm_end();

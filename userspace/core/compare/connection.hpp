@@ -90,7 +90,7 @@ class Connection {
     std::optional<std::uint32_t> ack;
     std::uint32_t resets = 0;
     Nanos progress_ns = 0;
-    // What the SVM stated before the PVM's base was known; cumulative, so the last one suffices. In the SVM's numbers.
+    // What the SVM stated before the PVM's base was known; cumulative, so the farthest suffices. In the SVM's numbers.
     std::optional<ts_record> early;
   };
 
