@@ -23,7 +23,8 @@ std::optional<Nanos> Machine::next_deadline() const {
   };
   consider(phase_deadline_);
   consider(ask_again_ns_);
-  const bool watching = view_.state == State::guarded || view_.state == State::syncing;
+  // A loss that is already known and waits for the arbiter's answer needs no second finding.
+  const bool watching = !peer_lost_ && (view_.state == State::guarded || view_.state == State::syncing);
   if (watching) consider(last_heard_ns_ + config_.peer_timeout_ns);
   if (view_.role == Role::primary && view_.state == State::guarded && phase_ == Phase::idle)
     consider(policy_.next_deadline());
