@@ -16,6 +16,11 @@ _GOALS = (
     ("gap_ms", f"under {GAP_MS_LIMIT}", lambda result: result["gap_ms"] < GAP_MS_LIMIT),
 )
 
+
+def _number(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
 _COLUMNS = (
     ("scenario", lambda result: result["name"]),
     ("run", lambda result: str(result["run"])),
@@ -27,9 +32,9 @@ _COLUMNS = (
     ("requests failed", lambda result: f"{result['requests_failed']}/{result['requests']}"),
     ("pings lost", lambda result: f"{result['ping_lost']}/{result['ping_sent']}"),
     ("gap ms", lambda result: f"{result['gap_ms']:.0f}"),
-    ("detect ms", lambda result: f"{result['detect_ms']:.0f}"),
+    ("detect ms", lambda result: _number(result["detect_ms"])),
     ("checkpoints", lambda result: str(result["checkpoints"])),
-    ("pause ms p50/max", lambda result: f"{result['pause_ms_p50']:.1f}/{result['pause_ms_max']:.1f}"),
+    ("pause ms p50/max", lambda result: f"{_number(result['pause_ms_p50'])}/{_number(result['pause_ms_max'])}"),
     ("owner", lambda result: result["owner_after"]),
 )
 

@@ -80,11 +80,11 @@ def _play_protected(lab, name, rng, say, stream_seconds):
         "name": name,
         "protected_before": before["state"] == "protected",
         **client,
-        "detect_ms": after["detect_ns"] / 1e6,
+        "detect_ms": _ms(after, "detect_ns"),
         "checkpoints": before["checkpoints"],
         "checkpoints_by_cause": before["checkpoints_by_cause"],
-        "pause_ms_p50": before["pause_ns_p50"] / 1e6,
-        "pause_ms_max": before["pause_ns_max"] / 1e6,
+        "pause_ms_p50": _ms(before, "pause_ns_p50"),
+        "pause_ms_max": _ms(before, "pause_ns_max"),
         "owner_after": owner_of(hosts),
     }
 
@@ -108,13 +108,18 @@ def _play_restart(lab, rng, say, stream_seconds):
         "name": "restart",
         "protected_before": False,
         **client,
-        "detect_ms": 0.0,
+        "detect_ms": None,
         "checkpoints": 0,
         "checkpoints_by_cause": {},
-        "pause_ms_p50": 0.0,
-        "pause_ms_max": 0.0,
+        "pause_ms_p50": None,
+        "pause_ms_max": None,
         "owner_after": "b",
     }
+
+
+def _ms(vm, field):
+    """The VM's field in milliseconds; None when there is nothing to show, as before the first checkpoint."""
+    return vm[field] / 1e6 if field in vm else None
 
 
 def _wait_for_guest(lab):
