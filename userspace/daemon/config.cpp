@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <set>
+
+#include "bpf/abi/twinstep_abi.h"
+#include "daemon/config_reader.hpp"
+#include "io/socket.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+constexpr std::size_t kNameCharsMax = 63;
+constexpr std::size_t kDeviceCharsMax = 15;  // IFNAMSIZ without the terminator
+constexpr std::int64_t kHeartbeatsInTimeoutMin = 3;
+
+bool is_name(std::string_view text) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return !text.empty() && text.size() <= kNameCharsMax && text.front() != '.' && text.front() != '-' &&
+         text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+/// The name of a host or a VM; it becomes part of file names.
+std::string name(ConfigTable& table, std::string_view key) {
+  auto value = table.string(key);
+  if (!value.empty() && !is_name(value))
+    table.error(key, "must be 1 to 63 letters, digits, '.', '_' or '-', and begin with a letter or digit");
+  return value;
+}
+
+std::string device(ConfigTable& table, std::string_view key) {
+  auto value = table.string(key);
+  if (value.size() > kDeviceCharsMax || value.find('/') != std::string::npos)
+    table.error(key, "must be the name of a network device, at most 15 characters");
+  return value;
+}
+
+std::string address(ConfigTable& table, std::string_view key) {
+  auto value = table.string(key);
+  if (!value.empty() && !io::SocketAddress::parse(value, 0))
+    table.error(key, "must be a numeric IPv4 or IPv6 address: names are not resolved");
+  return value;
+}
+
+std::filesystem::path absolute_path(ConfigTable& table, std::string_view key,
+                                    const std::optional<std::string>& fallback = std::nullopt) {
+  std::filesystem::path value = table.string(key, fallback);
+  if (!value.empty() && !value.is_absolute()) table.error(key, "must be an absolute path");
+  return value;
+}
+
+std::optional<std::array<std::uint8_t, 6>> parse_mac(std::string_view text) {
+  constexpr std::size_t kTextChars = 17;  // aa:bb:cc:dd:ee:ff
+  std::array<std::uint8_t, 6> mac{};
+  if (text.size() != kTextChars) return std::nullopt;
+  for (std::size_t i = 0; i < mac.size(); ++i) {
+    const auto digits = text.substr(3 * i, 2);
+    const auto [end, code] = std::from_chars(digits.data(), digits.data() + 2, mac[i], 16);
+    if (code != std::errc{} || end != digits.data() + 2) return std::nullopt;
+    if (i + 1 < mac.size() && text[3 * i + 2] != ':') return std::nullopt;
+  }
+  return mac;
+}
+
+std::array<std::uint8_t, 6> mac(ConfigTable& table, std::string_view key) {
+  const auto text = table.string(key);
+  const auto value = parse_mac(text);
+  if (value && (value->front() & 1) == 0 && *value != std::array<std::uint8_t, 6>{}) return *value;
+  table.error(key, "must be the MAC address of one device, as in \"52:54:00:12:34:56\"");
+  return {};
+}
+
+Nanos milliseconds(ConfigTable& table, std::string_view key, Nanos fallback_ns, std::int64_t min, std::int64_t max) {
+  return table.integer(key, fallback_ns / kMillisecond, min, max) * kMillisecond;
+}
+
+HostConfig read_host(ConfigTable table) {
+  HostConfig host;
+  host.name = name(table, "name");
+  host.run_dir = absolute_path(table, "run_dir", host.run_dir.string());
+  table.refuse_unknown();
+  return host;
+}
+
+PeerConfig read_peer(ConfigTable table, const HostConfig& host) {
+  PeerConfig peer;
+  peer.name = name(table, "name");
+  peer.address = address(table, "address");
+  if (peer.name == host.name) table.error("name", "is also this host's name: the two must differ");
+  table.refuse_unknown();
+  return peer;
+}
+
+LinkConfig read_link(ConfigTable table, const PeerConfig& peer) {
+  LinkConfig link;
+  link.device = device(table, "device");
+  link.address = address(table, "address");
+  link.port = static_cast<std::uint16_t>(table.integer("port", link.port, 1024, 65535));
+  if (link.address == peer.address) table.error("address", "is also the peer's: give this host's own");
+  table.refuse_unknown();
+  return link;
+}
+
+ArbiterConfig read_arbiter(ConfigTable table) {
+  ArbiterConfig arbiter;
+  if (table.string("type") != "file") table.error("type", "must be \"file\"");
+  arbiter.path = absolute_path(table, "path");
+  table.refuse_unknown();
+  return arbiter;
+}
+
+TimingConfig read_timing(ConfigTable table) {
+  TimingConfig timing;
+  timing.heartbeat_ns = milliseconds(table, "heartbeat_ms", timing.heartbeat_ns, 1, 1000);
+  timing.peer_timeout_ns = milliseconds(table, "peer_timeout_ms", timing.peer_timeout_ns, 10, 60000);
+  timing.epoch_max_ns = milliseconds(table, "epoch_ms_max", timing.epoch_max_ns, 100, 600000);
+  timing.hold_initial_ns = milliseconds(table, "hold_ms_initial", timing.hold_initial_ns, 20, 500);
+  if (timing.peer_timeout_ns < kHeartbeatsInTimeoutMin * timing.heartbeat_ns)
+    table.error("peer_timeout_ms",
+                "must be at least three times heartbeat_ms, or one late heartbeat ends the protection");
+  table.refuse_unknown();
+  return timing;
+}
+
+VmLimits read_limits(ConfigTable table, std::uint64_t memory_bytes) {
+  VmLimits limits;
+  limits.umem_frames = static_cast<std::uint32_t>(table.integer("umem_frames", limits.umem_frames, 1024, 1048576));
+  limits.held_frames_max =
+      static_cast<std::uint32_t>(table.integer("held_frames_max", limits.held_frames_max, 64, 524288));
+  limits.epoch_bytes_max = table.bytes("epoch_bytes_max", std::min(kMiB, memory_bytes), memory_bytes, memory_bytes);
+  if (!std::has_single_bit(limits.umem_frames)) table.error("umem_frames", "must be a power of two");
+  table.refuse_unknown();
+  return limits;
+}
+
+VmConfig read_vm(ConfigTable& table, const Config& config) {
+  VmConfig vm;
+  vm.name = name(table, "name");
+  vm.home = name(table, "home");
+  vm.memory_bytes = table.bytes("memory", 16 * kMiB, 1024 * kGiB);
+  vm.uplink = device(table, "uplink");
+  vm.mac = mac(table, "mac");
+  vm.qemu = table.string("qemu", vm.qemu);
+  vm.qemu_args = table.strings("qemu_args");
+  vm.nic_model = table.string("nic_model", vm.nic_model);
+  vm.limits = read_limits(table.table("limits"), vm.memory_bytes);
+  if (vm.home != config.host.name && vm.home != config.peer.name)
+    table.error("home", "must be one of the two hosts, \"" + config.host.name + "\" or \"" + config.peer.name + "\"");
+  if (vm.memory_bytes % kMiB != 0) table.error("memory", "must be a whole number of MiB");
+  if (vm.uplink == config.link.device) table.error("uplink", "is also the link's device: the two must differ");
+  table.refuse_unknown();
+  return vm;
+}
+
+void read_vms(ConfigTable& root, Config& config, ConfigErrors& errors) {
+  const toml::array* tables = root.tables("vm");
+  if (tables == nullptr || tables->size() > TS_SLOTS_MAX)
+    return root.error("vm", "there must be 1 to " + std::to_string(TS_SLOTS_MAX) + " VMs, each in a table [[vm]]");
+  std::set<std::string> names;
+  std::set<std::array<std::uint8_t, 6>> macs;
+  for (const auto& element : *tables) {
+    ConfigTable table(element.as_table(), "vm", element.source().begin.line, errors);
+    config.vms.push_back(read_vm(table, config));
+    if (!names.insert(config.vms.back().name).second) table.error("name", "is the name of two VMs");
+    if (!macs.insert(config.vms.back().mac).second) table.error("mac", "is the MAC address of two VMs");
+  }
+}
+
+/// QEMU options whose values only say where something is on this host, or where its output goes.
+bool names_a_place(std::string_view option) {
+  static const std::set<std::string_view> kOptions = {"serial", "parallel", "chardev", "monitor", "kernel",
+                                                      "initrd", "pidfile",  "display", "vnc",     "D"};
+  option.remove_prefix(std::min(option.find_first_not_of('-'), option.size()));
+  return kOptions.contains(option);
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text, const std::string& file) {
+  toml::table document;
+  try {
+    document = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return fail(file + ":" + std::to_string(error.source().begin.line) +
+                ": not valid TOML: " + std::string(error.description()));
+  }
+  ConfigErrors errors(file);
+  ConfigTable root(&document, "", 0, errors);
+  Config config;
+  config.host = read_host(root.table("host"));
+  config.peer = read_peer(root.table("peer"), config.host);
+  config.link = read_link(root.table("link"), config.peer);
+  config.arbiter = read_arbiter(root.table("arbiter"));
+  config.timing = read_timing(root.table("timing"));
+  read_vms(root, config, errors);
+  root.refuse_unknown();
+  if (errors.first()) return tl::unexpected(*errors.first());
+  return config;
+}
+
+Result<Config> load_config(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream)
+    return fail("cannot read the configuration file " + file.string() + ": create it, or name another with --config");
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  return parse_config(text, file.string());
+}
+
+std::uint64_t definition_hash(const VmConfig& vm) {
+  std::string text = vm.name + '\0' + std::to_string(vm.memory_bytes) + '\0' + vm.nic_model + '\0';
+  text.append(vm.mac.begin(), vm.mac.end());
+  bool is_place = false;
+  for (const auto& argument : vm.qemu_args) {
+    if (!is_place) text += argument;
+    text += '\0';
+    is_place = !is_place && argument.starts_with('-') && names_a_place(argument);
+  }
+  return XXH3_64bits(text.data(), text.size());
+}
+
+}  // namespace twinstep::daemon

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.hpp"
+#include "core/time.hpp"
+
+namespace twinstep::daemon {
+
+struct HostConfig {
+  std::string name;                                 ///< 1..63 of a-z A-Z 0-9 . _ -, as the other host's [peer] names it
+  std::filesystem::path run_dir = "/run/twinstep";  ///< absolute; made if missing
+};
+
+struct PeerConfig {
+  std::string name;
+  std::string address;  ///< numeric, on the link
+};
+
+struct LinkConfig {
+  std::string device;         ///< network device toward the other host, and nothing else
+  std::string address;        ///< numeric, this host's on that device
+  std::uint16_t port = 7600;  ///< 1024..65535; TCP for control, UDP for heartbeats; the same on both hosts
+};
+
+struct ArbiterConfig {
+  std::filesystem::path path;  ///< absolute: a directory on storage that both hosts see
+};
+
+struct TimingConfig {
+  Nanos heartbeat_ns = 25 * kMillisecond;  ///< 1..1000 ms
+  Nanos peer_timeout_ns =
+      300 * kMillisecond;             ///< 10..60000 ms and at least 3 heartbeats: silence that means a lost peer
+  Nanos epoch_max_ns = 10 * kSecond;  ///< 100..600000 ms: longest time between checkpoints
+  Nanos hold_initial_ns = 100 * kMillisecond;  ///< 20..500 ms: HOLD until a checkpoint was measured
+};
+
+/// Bounds of what a VM may use on its host.
+struct VmLimits {
+  std::uint32_t umem_frames = 16384;     ///< 1024..1048576, a power of two: chunks of packet memory, 4 KiB each
+  std::uint32_t held_frames_max = 8192;  ///< 64..524288: held frames that cause a checkpoint
+  std::uint64_t epoch_bytes_max = 0;     ///< 1M..memory: most memory one checkpoint may carry; by default all of it
+};
+
+struct VmConfig {
+  std::string name;                ///< as HostConfig::name
+  std::string home;                ///< the host that starts the VM the first time
+  std::uint64_t memory_bytes = 0;  ///< 16M..1024G, whole MiB
+  std::string uplink;              ///< network device toward the clients
+  std::array<std::uint8_t, 6> mac{};
+  std::string qemu = "qemu-system-x86_64";
+  std::vector<std::string> qemu_args;
+  std::string nic_model = "virtio-net-pci";
+  VmLimits limits;
+};
+
+struct Config {
+  HostConfig host;
+  PeerConfig peer;
+  LinkConfig link;
+  ArbiterConfig arbiter;
+  TimingConfig timing;
+  std::vector<VmConfig> vms;  ///< 1..64 (TS_SLOTS_MAX), names and MAC addresses all different
+};
+
+/// Reads the configuration file. Errors name the file, the line and the key, and say what is expected there. Keys that
+/// nobody knows are errors.
+Result<Config> load_config(const std::filesystem::path& file);
+
+/// The same for text; `file` is only named in errors.
+Result<Config> parse_config(std::string_view text, const std::string& file);
+
+/// Of what must be the same on both hosts for one to run the other's VM: name, memory, MAC, NIC model and QEMU
+/// arguments, without the values of options that only name a place on the host (-serial, -chardev, -kernel and the
+/// like).
+std::uint64_t definition_hash(const VmConfig& vm);
+
+}  // namespace twinstep::daemon
