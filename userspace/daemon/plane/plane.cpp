@@ -12,13 +12,13 @@
 #include <thread>
 #include <utility>
 
-#include "daemon/clock.hpp"
 #include "daemon/plane/announcer.hpp"
 #include "daemon/plane/command_queue.hpp"
 #include "daemon/plane/link_sender.hpp"
 #include "daemon/plane/port.hpp"
 #include "daemon/plane/primary_side.hpp"
 #include "daemon/plane/secondary_side.hpp"
+#include "io/monotonic.hpp"
 
 namespace twinstep::daemon {
 namespace {
@@ -83,7 +83,7 @@ void Plane::Impl::run() {
     wait();
     commands.run_all();
     pump();
-    const Nanos now = now_ns();
+    const Nanos now = io::monotonic_ns();
     if (role == Role::primary) primary.on_tick(now);
     announcer.on_tick(now);
     primary.flush();
@@ -91,7 +91,7 @@ void Plane::Impl::run() {
 }
 
 void Plane::Impl::wait() {
-  Nanos until = now_ns() + kIdleWakeup;
+  Nanos until = io::monotonic_ns() + kIdleWakeup;
   if (const auto next = announcer.next()) until = std::min(until, *next);
   if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
     if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
@@ -99,14 +99,14 @@ void Plane::Impl::wait() {
                                  {port->uplink().fd(), POLLIN, 0},
                                  {port->link().fd(), POLLIN, 0},
                                  {commands.fd(), POLLIN, 0}}};
-  const Nanos left = std::max<Nanos>(until - now_ns(), 0);
+  const Nanos left = std::max<Nanos>(until - io::monotonic_ns(), 0);
   const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
   ::ppoll(entries.data(), entries.size(), &timeout, nullptr);
 }
 
 /// One batch of each socket. Returns whether there was anything.
 bool Plane::Impl::pump() {
-  const Nanos now = now_ns();
+  const Nanos now = io::monotonic_ns();
   bool any = false;
   const auto each = [&](io::XskSocket& socket, auto&& handle) {
     batch.clear();
@@ -205,7 +205,7 @@ std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch) {
     // The gate first: frames that passed it are in the tap's queue by the time that is read, last of all.
     self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_GATED);
     self->drain();
-    return self->primary.begin_epoch(epoch, self->tap, now_ns());
+    return self->primary.begin_epoch(epoch, self->tap, io::monotonic_ns());
   });
 }
 
@@ -229,7 +229,7 @@ void Plane::commit(std::uint32_t epoch) {
 void Plane::svm_running(std::uint32_t epoch) {
   impl_->call([self = impl_.get(), epoch] {
     self->require_pairing();
-    self->primary.comparer()->svm_running(epoch, now_ns());
+    self->primary.comparer()->svm_running(epoch, io::monotonic_ns());
   });
 }
 
@@ -296,7 +296,7 @@ FailoverStats Plane::take_over() {
     self->drain();
     stats.frames_replayed += self->secondary.replay();
     self->role = Role::solo;
-    self->announcer.start(now_ns());
+    self->announcer.start(io::monotonic_ns());
     return stats;
   });
 }
