@@ -94,16 +94,16 @@ class Play {
   void run(std::uint32_t flip) {
     Bytes svm_stream = stream_;
     if (flip != kNoFlip) svm_stream[flip] ^= static_cast<std::byte>(1U << below(8));
-    const auto pvm = cut(dialogue_.pvm_isn, stream_);
+    pvm_ = cut(dialogue_.pvm_isn, stream_);
     const auto svm = cut(dialogue_.svm_isn, svm_stream);
     Model model(stream_, dialogue_.first_ack);
     open();
     std::size_t p = 0;
     std::size_t s = 0;
     std::size_t checked = pair_.effects.size();
-    while (p < pvm.size() || s < svm.size()) {
-      if (s == svm.size() || (p < pvm.size() && below(2) == 0)) {
-        frames_[pair_.pvm(pvm[p].segment)] = &pvm[p];
+    while (p < pvm_.size() || s < svm.size()) {
+      if (s == svm.size() || (p < pvm_.size() && below(2) == 0)) {
+        frames_[pair_.pvm(pvm_[p].segment)] = &pvm_[p];
         ++p;
       } else {
         model.on_svm(svm[s]);
@@ -171,7 +171,8 @@ class Play {
   Dialogue dialogue_;
   Bytes stream_;
   Pair pair_;
-  std::map<FrameId, const Sent*> frames_;
+  std::vector<Sent> pvm_;
+  std::map<FrameId, const Sent*> frames_;  // of pvm_
 };
 
 /// Numbers near the wrap-around as often as anywhere.
