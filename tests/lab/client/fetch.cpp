@@ -15,7 +15,7 @@ namespace twinstep::lab {
 namespace {
 
 constexpr std::size_t kHeadBytesMax = 4096;
-constexpr std::size_t kReceiveBytes = 64 * 1024;
+constexpr std::size_t kReceiveBytes = 65536;
 /// Bounds one advance(), so that one fast connection cannot starve the others.
 constexpr int kReceivesPerAdvance = 16;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // twinstep-lab-client: the client of the lab. Each subcommand prints one JSON object when it ends, also on SIGTERM.
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <iostream>
 
 #include "commands.hpp"
@@ -68,11 +69,7 @@ Result<nlohmann::json> run_command(const std::string& name, CommandLine& line) {
   return run_probe(line.probe);
 }
 
-}  // namespace
-}  // namespace twinstep::lab
-
-int main(int argc, char** argv) {
-  using namespace twinstep::lab;
+int run(int argc, char** argv) {
   CLI::App app{"The client of the lab: checks every byte and every answer of the guest"};
   CommandLine line;
   app.require_subcommand(1);
@@ -88,4 +85,16 @@ int main(int argc, char** argv) {
   }
   std::cout << report->dump() << std::endl;
   return 0;
+}
+
+}  // namespace
+}  // namespace twinstep::lab
+
+int main(int argc, char** argv) {
+  try {
+    return twinstep::lab::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "Error: " << error.what() << '\n';
+    return 1;
+  }
 }

@@ -24,7 +24,7 @@ std::uint64_t monotonic_ns() {
 }
 
 double to_ms(std::uint64_t duration_ns) {
-  return static_cast<double>(duration_ns / 1000) / 1000.0;
+  return static_cast<double>(duration_ns) / static_cast<double>(kNsPerMs);
 }
 
 Result<sockaddr_in> parse_address(const std::string& host, std::uint16_t port) {
