@@ -17,7 +17,8 @@ void Arbiter::read(const Answer& answer) {
   ask([this] { return ArbiterReply{Status::ok, record_}; }, answer);
 }
 
-void Arbiter::swap(const std::optional<failover::Record>& expected, const failover::Record& desired, const Answer& answer) {
+void Arbiter::swap(const std::optional<failover::Record>& expected, const failover::Record& desired,
+                   const Answer& answer) {
   ask(
       [this, expected, desired, asked_at = context_.now()] {
         if (record_ != expected) return ArbiterReply{Status::conflict, record_};

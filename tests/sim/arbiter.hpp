@@ -10,8 +10,8 @@
 
 namespace twinstep::sim {
 
-/// The arbiter: one record, changed by compare-and-swap only. Questions and answers take time and get lost; a question whose
-/// asker has been told "unreachable" may still be carried out.
+/// The arbiter: one record, changed by compare-and-swap only. Questions and answers take time and get lost; a question
+/// whose asker has been told "unreachable" may still be carried out.
 class Arbiter {
  public:
   using Answer = std::function<void(const failover::ArbiterReply&)>;

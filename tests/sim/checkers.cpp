@@ -6,15 +6,6 @@
 #include <algorithm>
 
 namespace twinstep::sim {
-namespace {
-
-std::string named(const Packet& packet) {
-  return "flow " + std::to_string(ntohs(packet.flow.peer_port_be)) + " [" + std::to_string(packet.position) + "," +
-         std::to_string(packet.position + packet.length()) + ") ack " + std::to_string(packet.ack_position);
-}
-
-}  // namespace
-
 StreamPart::Value StreamPart::value_of(const Packet& packet, std::uint64_t offset) {
   if (packet.has(compare::kSyn)) return kSynMark;
   if (offset == packet.payload.size()) return kFinMark;
@@ -94,20 +85,22 @@ void OutputCommit::judge_tcp(HostIndex host, const Run& run, const Packet& packe
     const bool out_before = out_found != out_.end() && out_found->second.stream.at(position) == value;
     const bool in_image = start != nullptr && position < start->sent;
     if (out_before || in_image || svm.stream.at(position) == value) continue;
-    context_.violate("I1", host_name(host) + " released bytes that the SVM has not sent: " + named(packet) + ", at " +
-                               std::to_string(position));
+    context_.violate("I1", host_name(host) + " released bytes that the SVM has not sent: " + describe(packet) +
+                               ", at " + std::to_string(position));
     return;
   }
-  const bool over = svm.reset || svm.finished;
   if (packet.has(compare::kRst)) {
-    if (!over) context_.violate("I1", host_name(host) + " released a reset that the SVM has not sent: " + named(packet));
+    // Once the end of the stream is out, both guests may forget the connection, each at its own time (rule 5).
+    const bool over = svm.reset || svm.finished || (out_found != out_.end() && out_found->second.finished());
+    if (!over)
+      context_.violate("I1", host_name(host) + " released a reset that the SVM has not sent: " + describe(packet));
     return;
   }
   const std::uint64_t told = out_found != out_.end() ? out_found->second.acked : 0;
   const std::uint64_t in_image = start != nullptr ? start->received : 0;
   if (packet.ack_position <= std::max({told, in_image, svm.acked}) || svm.reset) return;
-  context_.violate("I1", host_name(host) + " released an acknowledgement that the SVM has not given: " + named(packet) +
-                             ", the SVM's is " + std::to_string(svm.acked));
+  context_.violate("I1", host_name(host) + " released an acknowledgement that the SVM has not given: " +
+                             describe(packet) + ", the SVM's is " + std::to_string(svm.acked));
 }
 
 void OutputCommit::spoken(HostIndex host, const Packet& packet) {
@@ -119,7 +112,7 @@ void OutputCommit::spoken(HostIndex host, const Packet& packet) {
     const StreamPart::Value value = StreamPart::value_of(packet, offset);
     const StreamPart::Value before = out.stream.at(packet.position + offset);
     if (before != StreamPart::kNothing && before != value) {
-      context_.violate("I1", host_name(host) + " contradicts what has left before: " + named(packet) + ", at " +
+      context_.violate("I1", host_name(host) + " contradicts what has left before: " + describe(packet) + ", at " +
                                  std::to_string(packet.position + offset));
       return;
     }
@@ -129,7 +122,7 @@ void OutputCommit::spoken(HostIndex host, const Packet& packet) {
 
 void OutputCommit::window_updated(HostIndex host, const Packet& packet) {
   if (packet.ack_position <= out_[packet.flow].acked) return;
-  context_.violate("I1", host_name(host) + " made an acknowledgement up: " + named(packet));
+  context_.violate("I1", host_name(host) + " made an acknowledgement up: " + describe(packet));
 }
 
 void OutputCommit::promoted(HostIndex host, const GuestState& state) {
@@ -137,24 +130,24 @@ void OutputCommit::promoted(HostIndex host, const GuestState& state) {
     const Connection* connection = state.find(flow);
     const std::string flow_name = std::to_string(ntohs(flow.peer_port_be));
     if (connection == nullptr) {
-      const bool closed = out.reset || (out.stream.end() > 0 && out.stream.at(out.stream.end() - 1) == StreamPart::kFinMark);
-      if (!closed && out.stream.end() > 0)
+      if (!out.reset && !out.finished() && out.stream.end() > 0)
         context_.violate("I1", host_name(host) + " took over without knowing flow " + flow_name);
       continue;
     }
     if (connection->received < out.acked)
-      context_.violate("I1", host_name(host) + " took over without input that was acknowledged on flow " + flow_name + ": has " +
-                                 std::to_string(connection->received) + " of " + std::to_string(out.acked));
+      context_.violate("I1", host_name(host) + " took over without input that was acknowledged on flow " + flow_name +
+                                 ": has " + std::to_string(connection->received) + " of " + std::to_string(out.acked));
     if (connection->sent < out.stream.end())
-      context_.violate("I1", host_name(host) + " took over behind the output that left on flow " + flow_name + ": sent " +
-                                 std::to_string(connection->sent) + " of " + std::to_string(out.stream.end()));
+      context_.violate("I1", host_name(host) + " took over behind the output that left on flow " + flow_name +
+                                 ": sent " + std::to_string(connection->sent) + " of " +
+                                 std::to_string(out.stream.end()));
   }
 }
 
 void OneVoice::speaks(HostIndex host, const failover::Record& record) {
   if (record.primary == host_name(host) && record.secondary.empty()) return;
-  context_.violate("I2", host_name(host) + " speaks, but the record names primary '" + record.primary + "', secondary '" +
-                             record.secondary + "'");
+  context_.violate("I2", host_name(host) + " speaks, but the record names primary '" + record.primary +
+                             "', secondary '" + record.secondary + "'");
 }
 
 void OneVoice::opened(HostIndex host, const failover::Record& record) {
@@ -164,7 +157,8 @@ void OneVoice::opened(HostIndex host, const failover::Record& record) {
 }
 
 void WholeImage::continues(HostIndex host, std::uint64_t state_digest, std::uint64_t origin_digest) {
-  if (state_digest != origin_digest) context_.violate("I3", "the guest on " + host_name(host) + " continues in a state that never was");
+  if (state_digest != origin_digest)
+    context_.violate("I3", "the guest on " + host_name(host) + " continues in a state that never was");
 }
 
 void WholeImage::takes_over(HostIndex host, bool loaded) {

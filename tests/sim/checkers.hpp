@@ -59,6 +59,7 @@ class OutputCommit {
     StreamPart stream;
     std::uint64_t acked = 0;
     bool reset = false;
+    bool finished() const { return stream.end() > 0 && stream.at(stream.end() - 1) == StreamPart::kFinMark; }
   };
   struct SvmOutput {
     StreamPart stream;

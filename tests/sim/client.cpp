@@ -16,6 +16,7 @@ constexpr std::size_t kSegment = 1000;
 constexpr std::uint16_t kWindow = 16384;
 constexpr Nanos kBusyFor = 2500 * kMillisecond;
 constexpr std::size_t kDatagramBytes = 24;
+constexpr std::uint64_t kDatagrams = 4;
 
 FlowKey flow_of(std::uint16_t client_port) {
   return FlowKey{htonl(0x0a000001), htonl(0x0a000002), htons(80), htons(client_port)};
@@ -36,20 +37,23 @@ void Client::start() {
     stream.isn = static_cast<std::uint32_t>(random.next());
     context_.scheduler.after(random.between(0, kBusyFor), [this, index] { open(streams_[index]); });
   }
-  datagrams_left_ = static_cast<int>(random.below(30));
+  datagrams_left_ = static_cast<int>(random.below(60));
   send_datagram();
 }
 
 bool Client::done() const {
-  return std::all_of(streams_.begin(), streams_.end(), [](const Stream& stream) { return stream.state == State::over; });
+  return std::all_of(streams_.begin(), streams_.end(),
+                     [](const Stream& stream) { return stream.state == State::over; });
 }
 
-Nanos Client::longest_wait(Nanos since) const {
-  Nanos longest = 0;
+std::string Client::stuck(Nanos since, Nanos limit) const {
   for (const Stream& stream : streams_) {
-    if (stream.waits()) longest = std::max(longest, context_.now() - std::max(stream.progress_at, since));
+    if (!stream.waits() || context_.now() - std::max(stream.progress_at, since) <= limit) continue;
+    return "stream " + std::to_string(ntohs(stream.flow.peer_port_be)) + " (sent " + std::to_string(stream.next) +
+           ", acknowledged " + std::to_string(stream.acked) + " of " + std::to_string(stream.end()) + ", received " +
+           std::to_string(stream.received) + ")";
   }
-  return longest;
+  return {};
 }
 
 void Client::open(Stream& stream) {
@@ -237,7 +241,8 @@ void Client::finish_if_over(Stream& stream) {
 }
 
 void Client::fail(const Stream& stream, const std::string& what) {
-  if (enabled_) context_.violate("I1", "the client's stream " + std::to_string(ntohs(stream.flow.peer_port_be)) + " " + what);
+  if (enabled_)
+    context_.violate("I1", "the client's stream " + std::to_string(ntohs(stream.flow.peer_port_be)) + " " + what);
 }
 
 void Client::send_datagram() {
@@ -246,18 +251,20 @@ void Client::send_datagram() {
   packet.kind = Packet::Kind::udp;
   packet.flow = flow_of(39999);
   packet.flow.vm_port_be = htons(7);
-  const std::uint64_t number = datagram_++;
+  // Few different ones: a reply that repeats an older one must wait for its own twin.
+  const std::uint64_t number = datagram_++ % kDatagrams;
   for (std::uint64_t byte = 0; byte < kDatagramBytes; ++byte)
-    packet.payload.push_back(byte < 8 ? static_cast<std::byte>(number >> (8 * byte)) : static_cast<std::byte>(mix(number) >> byte));
+    packet.payload.push_back(byte < 8 ? static_cast<std::byte>(number >> (8 * byte))
+                                      : static_cast<std::byte>(mix(number) >> byte));
   send_(packet);
-  context_.scheduler.after(context_.random.between(kMillisecond, 200 * kMillisecond), [this] { send_datagram(); });
+  context_.scheduler.after(context_.random.between(kMillisecond, 100 * kMillisecond), [this] { send_datagram(); });
 }
 
 void Client::receive_datagram(const Packet& packet) {
   std::uint64_t number = 0;
   for (std::uint64_t byte = 0; byte < 8; ++byte)
     number |= std::to_integer<std::uint64_t>(echoed(packet.payload[byte])) << (8 * byte);
-  bool right = number < datagram_;
+  bool right = number < kDatagrams;
   for (std::uint64_t byte = 8; byte < kDatagramBytes; ++byte)
     right = right && echoed(packet.payload[byte]) == static_cast<std::byte>(mix(number) >> byte);
   if (!right && enabled_) context_.violate("I1", "the client got a wrong datagram");

@@ -14,9 +14,9 @@
 
 namespace twinstep::sim {
 
-/// A client on the network: opens TCP connections, uploads and downloads on them, checks every byte, and goes on whatever
-/// happens to the hosts. It also sends datagrams. A wrong byte or a reset is a violation of I1, a stream that stands still for
-/// too long one of I4.
+/// A client on the network: opens TCP connections, uploads and downloads on them, checks every byte, and goes on
+/// whatever happens to the hosts. It also sends datagrams. A wrong byte or a reset is a violation of I1, a stream that
+/// stands still for too long one of I4.
 class Client {
  public:
   using Send = std::function<void(const Packet&)>;
@@ -27,8 +27,9 @@ class Client {
   void receive(const Packet& packet);
   /// Nothing is left to do.
   bool done() const;
-  /// The longest that any stream has waited for the server, counted from `since` at the earliest.
-  Nanos longest_wait(Nanos since) const;
+  /// A stream that has waited for the server longer than `limit`, counted from `since` at the earliest; empty: none
+  /// has.
+  std::string stuck(Nanos since, Nanos limit) const;
   /// The VM is lost by more faults than the design can survive: judge no more.
   void disable() { enabled_ = false; }
 
@@ -60,7 +61,9 @@ class Client {
     Nanos progress_at = 0;
 
     std::uint64_t end() const { return 1 + out.size() + (closed ? 1U : 0U); }
-    bool waits() const { return state == State::opening || (state == State::open && (acked < end() || cookie_left + reply_left > 0)); }
+    bool waits() const {
+      return state == State::opening || (state == State::open && (acked < end() || cookie_left + reply_left > 0));
+    }
   };
 
   void open(Stream& stream);

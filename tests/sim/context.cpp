@@ -31,9 +31,12 @@ void Context::violate(std::string_view invariant, std::string text) {
 void Context::trace(std::string_view who, std::string_view text) {
   for (const char c : text) fingerprint_ = mix(fingerprint_ ^ static_cast<std::uint8_t>(c));
   fingerprint_ = mix(fingerprint_ ^ static_cast<std::uint64_t>(now()));
-  if (!trace_) return;
-  std::printf("%10.3f ms %-7.*s %.*s\n", static_cast<double>(now() - kSecond) / 1e6, static_cast<int>(who.size()), who.data(),
-              static_cast<int>(text.size()), text.data());
+  if (trace_) print(who, text);
+}
+
+void Context::print(std::string_view who, std::string_view text) const {
+  std::printf("%10.3f ms %-7.*s %.*s\n", static_cast<double>(now() - kSecond) / 1e6, static_cast<int>(who.size()),
+              who.data(), static_cast<int>(text.size()), text.data());
 }
 
 }  // namespace twinstep::sim

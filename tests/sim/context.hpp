@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
-#include "scheduler.hpp"
 #include "planted.hpp"
 #include "random.hpp"
+#include "scheduler.hpp"
 
 namespace twinstep::sim {
 
@@ -18,7 +18,9 @@ namespace twinstep::sim {
 using HostIndex = std::size_t;
 inline constexpr HostIndex kHostA = 0;
 inline constexpr HostIndex kHostB = 1;
-inline constexpr HostIndex peer_of(HostIndex host) { return 1 - host; }
+inline constexpr HostIndex peer_of(HostIndex host) {
+  return 1 - host;
+}
 inline const std::string& host_name(HostIndex host) {
   static const std::string names[] = {"a", "b"};
   return names[host];
@@ -36,8 +38,8 @@ struct Profile {
   double uplink_loss = 0;
   double uplink_duplicate = 0;
   double link_loss = 0;
-  double clock_reply = 0;    ///< a reply holds a value that only one guest can know
-  double arbiter_loss = 0;   ///< a question or an answer is lost
+  double clock_reply = 0;   ///< a reply holds a value that only one guest can know
+  double arbiter_loss = 0;  ///< a question or an answer is lost
   Nanos uplink_delay_max = kMillisecond;
   Nanos link_delay_max = kMillisecond / 5;
   Nanos work_delay_max = kMillisecond;  ///< a guest's scheduling
@@ -67,6 +69,8 @@ class Context {
   /// A line of the run's history: printed when tracing, and always part of the fingerprint.
   void trace(HostIndex host, std::string_view text) { trace(host_name(host), text); }
   void trace(std::string_view who, std::string_view text);
+  /// A line that is only printed: what would cost too much to make where nobody reads it.
+  void print(std::string_view who, std::string_view text) const;
   /// Two runs of one seed have the same.
   std::uint64_t fingerprint() const { return fingerprint_; }
 

@@ -17,16 +17,17 @@ std::size_t index_of() {
 }
 
 FaultKind draw_kind(Random& random) {
-  constexpr std::array kKinds = {FaultKind::host_crash,     FaultKind::host_crash,        FaultKind::host_crash,
-                                 FaultKind::qemu_death,     FaultKind::qemu_death,        FaultKind::link_cut,
-                                 FaultKind::link_cut,       FaultKind::arbiter_outage,    FaultKind::operator_failover,
+  constexpr std::array kKinds = {FaultKind::host_crash,  FaultKind::host_crash,     FaultKind::host_crash,
+                                 FaultKind::qemu_death,  FaultKind::qemu_death,     FaultKind::link_cut,
+                                 FaultKind::link_cut,    FaultKind::arbiter_outage, FaultKind::operator_failover,
                                  FaultKind::step_failure};
   return kKinds[random.below(kKinds.size())];
 }
 
 std::size_t draw_failing_step(Random& random) {
-  const std::array steps = {index_of<session::PrepareStandby>(), index_of<session::LiveSync>(), index_of<session::PausePrimary>(),
-                            index_of<session::StreamImage>(), index_of<session::StopSvm>()};
+  const std::array steps = {index_of<session::PrepareStandby>(), index_of<session::LiveSync>(),
+                            index_of<session::PausePrimary>(), index_of<session::StreamImage>(),
+                            index_of<session::StopSvm>()};
   return steps[random.below(steps.size())];
 }
 

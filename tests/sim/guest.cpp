@@ -143,7 +143,8 @@ class Stack {
   void answer() {
     const bool refused = c_.body_wrong || c_.request.cookie != c_.cookie;
     c_.cookie = static_cast<std::uint32_t>(mix(c_.written + flow_.peer_port_be));
-    if (environment_.random.chance(environment_.clock_reply)) c_.cookie = static_cast<std::uint32_t>(environment_.random.next());
+    if (environment_.random.chance(environment_.clock_reply))
+      c_.cookie = static_cast<std::uint32_t>(environment_.random.next());
     const std::uint64_t end = c_.written + kCookieBytes + c_.request.reply_bytes;
     c_.answers.push_back({c_.written, end, c_.cookie, refused});
     c_.written = end;
@@ -169,13 +170,17 @@ Packet reset_for(const Packet& packet) {
   return reset;
 }
 
-void absorb(std::uint64_t& digest, std::uint64_t value) { digest = mix(digest ^ value); }
+void absorb(std::uint64_t& digest, std::uint64_t value) {
+  digest = mix(digest ^ value);
+}
 
 void absorb(std::uint64_t& digest, const Connection& c) {
-  for (const std::uint64_t value : {std::uint64_t{c.isn}, c.acked, c.next, c.sent, c.written, c.received, c.read, std::uint64_t{c.cookie},
-                                    std::uint64_t{c.body_left}, static_cast<std::uint64_t>(c.unread.size())})
+  for (const std::uint64_t value :
+       {std::uint64_t{c.isn}, c.acked, c.next, c.sent, c.written, c.received, c.read, std::uint64_t{c.cookie},
+        std::uint64_t{c.body_left}, static_cast<std::uint64_t>(c.unread.size())})
     absorb(digest, value);
-  for (const bool flag : {c.established, c.closed, c.client_closed, c.ack_due, c.body_wrong}) absorb(digest, flag ? 1U : 0U);
+  for (const bool flag : {c.established, c.closed, c.client_closed, c.ack_due, c.body_wrong})
+    absorb(digest, flag ? 1U : 0U);
   for (const Answer& answer : c.answers) absorb(digest, answer.end ^ (std::uint64_t{answer.cookie} << 32));
 }
 
@@ -260,7 +265,8 @@ std::optional<Nanos> Guest::next_timer() const {
   std::optional<Nanos> earliest;
   for (const Page& page : state.pages) {
     for (const auto& [flow, connection] : page.connections) {
-      if (connection.retransmit_at != 0) earliest = std::min(earliest.value_or(connection.retransmit_at), connection.retransmit_at);
+      if (connection.retransmit_at != 0)
+        earliest = std::min(earliest.value_or(connection.retransmit_at), connection.retransmit_at);
     }
   }
   return earliest;

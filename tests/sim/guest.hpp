@@ -28,18 +28,18 @@ struct Connection {
   std::uint32_t client_isn = 0;
   bool established = false;
 
-  std::uint64_t acked = 0;  ///< by the client
-  std::uint64_t next = 0;   ///< to be sent
-  std::uint64_t sent = 0;   ///< highest ever sent
+  std::uint64_t acked = 0;    ///< by the client
+  std::uint64_t next = 0;     ///< to be sent
+  std::uint64_t sent = 0;     ///< highest ever sent
   std::uint64_t written = 1;  ///< by the server
-  bool closed = false;      ///< by the server: the FIN has position `written`
+  bool closed = false;        ///< by the server: the FIN has position `written`
   std::uint16_t client_window = 0;
   std::vector<Answer> answers;
   Nanos retransmit_at = 0;  ///< 0: nothing is under way
   Nanos retransmit_ns = 0;
 
   std::uint64_t received = 1;
-  std::uint64_t read = 1;   ///< by the server
+  std::uint64_t read = 1;  ///< by the server
   Bytes unread;
   bool client_closed = false;
   bool ack_due = false;
@@ -77,8 +77,8 @@ struct GuestEnvironment {
   double clock_reply = 0;
 };
 
-/// The guest's TCP stack and server. It decides by its environment how to segment, when to acknowledge, and, rarely, what to
-/// answer: two guests of one state drift apart as real ones do.
+/// The guest's TCP stack and server. It decides by its environment how to segment, when to acknowledge, and, rarely,
+/// what to answer: two guests of one state drift apart as real ones do.
 class Guest {
  public:
   GuestState state;

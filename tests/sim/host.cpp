@@ -78,14 +78,17 @@ void Host::kill_qemu() {
   later(context_.random.between(kMillisecond / 10, 5 * kMillisecond), [this] { step(session::VmDied{"killed"}); });
 }
 
-bool Host::has_vm() const { return alive_ && (vm_ != nullptr || vm_starting_); }
+bool Host::has_vm() const {
+  return alive_ && (vm_ != nullptr || vm_starting_);
+}
 
 void Host::operator_failover() {
   if (alive_) step(session::OpFailover{++operations_});
 }
 
 void Host::keep_protected(Nanos every) {
-  if (alive_ && view()->role == session::Role::primary && view()->state == session::State::solo) step(session::OpProtect{++operations_});
+  if (alive_ && view()->role == session::Role::primary && view()->state == session::State::solo)
+    step(session::OpProtect{++operations_});
   context_.scheduler.after(every, [this, every] { keep_protected(every); });
 }
 
@@ -144,7 +147,9 @@ void Host::finish_with(const session::Event& event) {
   step(event);
 }
 
-void Host::fail(session::Step which) { finish_with(session::StepFailed{which, "it was made to fail"}); }
+void Host::fail(session::Step which) {
+  finish_with(session::StepFailed{which, "it was made to fail"});
+}
 
 bool Host::fails_now(const session::Effect& effect) {
   context_.trace(index_, "a step fails");
@@ -188,7 +193,7 @@ void Host::carry_out(const session::KillVm& /*effect*/) {
     plane_->attach(nullptr);
     world_.vm_ended(index_);
   }
-  vm_loaded_ = false;
+  vm_loaded_ = applied_while_fenced_ = threw_part_away_ = false;
   run_ = 0;
   finish();
 }
@@ -220,7 +225,8 @@ void Host::carry_out(const session::PausePrimary& effect) {
       image->outlived = plane_->outlived();
       staged_ = std::move(image);
       vm_->start(0);
-      finish_with(session::PauseDone{epoch});
+      // The VM runs, and its output is compared, before the machine hears of it.
+      later(context_.random.between(0, kMillisecond), [this, epoch] { finish_with(session::PauseDone{epoch}); });
     });
   });
 }
@@ -246,6 +252,8 @@ void Host::carry_out(const session::ApplyImage& /*effect*/) {
     }
     run_ = image.id;
     vm_loaded_ = true;
+    threw_part_away_ = false;
+    applied_while_fenced_ = view()->state == session::State::fenced;
     plane_->standby_start(image);
     restart_vm(image.state.digest(), context_.random.between(2 * kMillisecond, 20 * kMillisecond));
     finish_with(session::ApplyDone{image.epoch});
@@ -270,13 +278,15 @@ void Host::restart_vm(std::uint64_t origin_digest, Nanos warm_up) {
 // Effects: messages and the arbiter
 
 void Host::carry_out(const session::Send& effect) {
-  context_.trace(index_, std::string("says ") + session::to_string(effect.message.type) + " " + std::to_string(effect.message.epoch));
+  context_.trace(index_, std::string("says ") + session::to_string(effect.message.type) + " " +
+                             std::to_string(effect.message.epoch));
   link_.send(index_, effect.message);
   finish();
 }
 
 void Host::carry_out(const session::ArbiterSwap& effect) {
-  const bool promotes = effect.desired.primary == host_name(index_) && effect.expected && effect.expected->primary != effect.desired.primary;
+  const bool promotes = effect.desired.primary == host_name(index_) && effect.expected &&
+                        effect.expected->primary != effect.desired.primary;
   if (context_.planted == Planted::promote_without_swap && promotes) {
     answer_arbiter({failover::ArbiterReply::Status::ok, effect.desired});
   } else {
@@ -315,7 +325,7 @@ void Host::carry_out(const session::StopStreams& /*effect*/) {
   if (streaming_ != Streaming::nothing || incoming_) link_.end_stream(index_);
   streaming_ = Streaming::nothing;
   staged_.reset();
-  incoming_.reset();
+  drop_incoming();
   ++stream_;
   finish();
 }
@@ -345,9 +355,14 @@ void Host::stream_broken() {
     step(session::StepFailed{live ? session::Step::live_sync : session::Step::stream_image, "the page stream broke"});
   }
   if (incoming_ && !incoming_->told) {
-    incoming_.reset();
+    drop_incoming();
     step(session::StepFailed{session::Step::receive_image, "the page stream broke"});
   }
+}
+
+void Host::drop_incoming() {
+  if (incoming_ && !incoming_->told && incoming_->count > 0) threw_part_away_ = true;
+  incoming_.reset();
 }
 
 void Host::link_page(const PagePart& part) {
@@ -380,12 +395,14 @@ void Host::carry_out(const session::CommitOutput& effect) {
 }
 
 void Host::carry_out(const session::CompareFrom& effect) {
+  if (index_ == kHostB) context_.mark("protected again after a failover");
   plane_->compare_from(effect.epoch, effect.hold_ns);
   finish();
 }
 
 void Host::carry_out(const session::ReleaseAll& /*effect*/) {
   context_.mark("went solo with output held");
+  if (link_.is_cut()) context_.mark("the primary won a cut link");
   plane_->release_all();
   finish();
 }
@@ -398,6 +415,8 @@ void Host::carry_out(const session::ShutGate& /*effect*/) {
 void Host::carry_out(const session::TakeOver& /*effect*/) {
   context_.trace(index_, "takes over");
   context_.mark("took over");
+  if (applied_while_fenced_) context_.mark("took over from a commit that was not yet applied");
+  if (threw_part_away_) context_.mark("took over, throwing away part of an image");
   if (vm_) {
     checkers_.image.takes_over(index_, vm_loaded_);
     checkers_.output.promoted(index_, vm_->guest.state);
@@ -420,7 +439,9 @@ void Host::carry_out(const session::Journal& effect) {
 // ---------------------------------------------------------------------------------------------------------------------
 // The link
 
-void Host::link_connected() { step(session::PeerConnected{}); }
+void Host::link_connected() {
+  step(session::PeerConnected{});
+}
 
 void Host::link_disconnected(const std::string& reason) {
   if (!alive_) return;
@@ -428,7 +449,9 @@ void Host::link_disconnected(const std::string& reason) {
   stream_broken();
 }
 
-void Host::link_message(const session::Message& message) { step(session::MessageReceived{message}); }
+void Host::link_message(const session::Message& message) {
+  step(session::MessageReceived{message});
+}
 
 void Host::link_frame(const RawFrame& frame) {
   if (!alive_) return;

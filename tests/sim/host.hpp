@@ -30,8 +30,8 @@ class HostWorld {
   virtual void vm_ended(HostIndex host) = 0;
 };
 
-/// One host: the session machine, its daemon's part (carrying out effects in order, each taking its time), the VM and the packet
-/// plane.
+/// One host: the session machine, its daemon's part (carrying out effects in order, each taking its time), the VM and
+/// the packet plane.
 class Host : public LinkEnd {
  public:
   Host(Context& context, Checkers& checkers, Arbiter& arbiter, Link& link, HostWorld& world, HostIndex index);
@@ -78,6 +78,7 @@ class Host : public LinkEnd {
   void heartbeat();
   void stream_page(std::uint64_t stream, std::size_t page);
   void stream_broken();
+  void drop_incoming();
   void answer_arbiter(const failover::ArbiterReply& reply);
   void restart_vm(std::uint64_t origin_digest, Nanos warm_up);
 
@@ -121,10 +122,12 @@ class Host : public LinkEnd {
 
   std::unique_ptr<Plane> plane_;
   std::shared_ptr<Vm> vm_;
-  bool vm_loaded_ = false;           // the SVM has been given a state
+  bool vm_loaded_ = false;  // the SVM has been given a state
   bool vm_starting_ = false;
-  ImageId run_ = 0;                  // the image that the SVM was continued from
-  std::uint64_t stopped_digest_ = 0;  // the SVM's state when it was stopped
+  ImageId run_ = 0;                    // the image that the SVM was continued from
+  std::uint64_t stopped_digest_ = 0;   // the SVM's state when it was stopped
+  bool applied_while_fenced_ = false;  // of the latest image
+  bool threw_part_away_ = false;       // of an image, since the latest was applied
 
   std::shared_ptr<const Image> staged_;
   std::uint64_t stream_ = 0;  // counts page streams; a page of an older one is void

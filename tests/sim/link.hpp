@@ -52,9 +52,9 @@ class LinkEnd {
   virtual void link_frame(const RawFrame& frame) = 0;
 };
 
-/// The link between the hosts: a connection for messages and one for pages, both in order and broken together, and raw frames,
-/// which are delayed and lost but not reordered. While the link is cut, what is on a connection waits, as TCP's does, until
-/// an end loses patience.
+/// The link between the hosts: a connection for messages and one for pages, both in order and broken together, and raw
+/// frames, which are delayed and lost but not reordered. While the link is cut, what is on a connection waits, as TCP's
+/// does, until an end loses patience.
 class Link {
  public:
   explicit Link(Context& context) : context_(context) {}
@@ -65,6 +65,7 @@ class Link {
   void host_down(HostIndex host, bool silent);
   void cut();
   void heal();
+  bool is_cut() const { return cut_; }
 
   void send(HostIndex from, const session::Message& message);
   void send_page(HostIndex from, const PagePart& part);
@@ -84,7 +85,7 @@ class Link {
   std::array<LinkEnd*, 2> ends_{};
   std::array<bool, 2> up_{};
   std::array<bool, 2> open_{};
-  std::array<Nanos, 2> arrival_{};      // of the latest thing posted by each end
+  std::array<Nanos, 2> arrival_{};  // of the latest thing posted by each end
   std::array<Nanos, 2> raw_arrival_{};
   std::array<std::deque<Delivery>, 2> waiting_;  // for each end, while the link is cut
   std::uint64_t connection_ = 0;

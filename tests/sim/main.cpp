@@ -69,7 +69,8 @@ int run_seeds(const Arguments& arguments) {
     broken = 1;
     std::printf("%s\n", twinstep::sim::describe(seed, *outcome.violation).c_str());
   }
-  for (const auto& [mark, seeds] : marks) std::printf("%8llu seeds: %s\n", static_cast<unsigned long long>(seeds), mark.c_str());
+  for (const auto& [mark, seeds] : marks)
+    std::printf("%8llu seeds: %s\n", static_cast<unsigned long long>(seeds), mark.c_str());
   return broken;
 }
 

@@ -59,6 +59,18 @@ void append_udp(Bytes& out, const Packet& packet) {
 
 }  // namespace
 
+std::string describe(const Packet& packet) {
+  if (packet.kind == Packet::Kind::udp) return "datagram of " + std::to_string(packet.payload.size()) + " bytes";
+  std::string flags;
+  if (packet.has(compare::kSyn)) flags += " SYN";
+  if (packet.has(compare::kFin)) flags += " FIN";
+  if (packet.has(compare::kRst)) flags += " RST";
+  return "flow " + std::to_string(ntohs(packet.flow.peer_port_be)) + " [" + std::to_string(packet.position) + "," +
+         std::to_string(packet.position + packet.length()) + ")" + flags + " ack " +
+         std::to_string(packet.ack_position) + " (seq " + std::to_string(packet.seq) + ", ack " +
+         std::to_string(packet.ack) + ", window " + std::to_string(packet.window) + ")";
+}
+
 Bytes encode(const Packet& packet) {
   Bytes out;
   append(out, kEthernet);

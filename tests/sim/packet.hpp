@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/compare/frame.hpp"
@@ -24,8 +25,8 @@ struct Packet {
   std::uint8_t flags = 0;
   Bytes payload;
 
-  // Not on the wire: what the sender knows and the checkers need. Positions count from the sender's and the receiver's SYN,
-  // which has position 0, without wrapping.
+  // Not on the wire: what the sender knows and the checkers need. Positions count from the sender's and the receiver's
+  // SYN, which has position 0, without wrapping.
   std::uint64_t position = 0;
   std::uint64_t ack_position = 0;
 
@@ -36,6 +37,8 @@ struct Packet {
   }
 };
 
+/// For traces and violations: flow, positions, numbers.
+std::string describe(const Packet& packet);
 /// The packet as the Ethernet frame that the VM sends. Checksums are left zero: nothing in a run looks at them.
 Bytes encode(const Packet& packet);
 /// A TCP packet from a frame that compare::parse() took apart.

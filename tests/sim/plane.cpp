@@ -35,6 +35,7 @@ Plane::Plane(Context& context, Checkers& checkers, HostIndex host, PlanePorts po
 // Frames
 
 void Plane::vm_sent(const Packet& packet) {
+  if (context_.tracing()) context_.print(host_name(host_), "guest sends " + describe(packet));
   switch (gate_) {
     case Gate::closed:
       return;
@@ -75,6 +76,7 @@ void Plane::speak(Packet packet) {
 
 void Plane::leave(Packet packet) {
   packet.seq -= difference(outlived_, packet.flow);
+  if (context_.tracing()) context_.print(host_name(host_), "lets out " + describe(packet));
   ports_.to_client(packet);
 }
 
@@ -207,7 +209,7 @@ void Plane::open() {
 
 void Plane::ungate_input() {
   input_gated_ = false;
-  for (auto gated = std::exchange(gated_, {}); Packet& packet : gated) deliver_inbound(std::move(packet));
+  for (auto gated = std::exchange(gated_, {}); Packet & packet : gated) deliver_inbound(std::move(packet));
 }
 
 std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId image) {
@@ -222,12 +224,19 @@ std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId i
   // What the PVM has not read yet belongs to the new epoch, and the SVM must get it too.
   for (const Packet& unread : vm_->tap) ports_.to_link(Mirrored{epoch_, unread});
   ungate_input();
-  if (context_.planted == Planted::keep_old_digests) {
-    for (auto old = std::exchange(epoch_records_, {}); const ts_record& record : old) compare(record, epoch_);
-    epoch_records_.clear();
-  }
+  if (context_.planted == Planted::keep_old_digests) keep_old_records();
   schedule_tick();
   return bases;
+}
+
+void Plane::keep_old_records() {
+  for (auto old = std::exchange(epoch_records_, {}); ts_record & record : old) {
+    // The comparer would see by the base that an old stream is none of the new epoch's; acknowledgements and datagrams
+    // carry nothing that tells.
+    record.flags &= static_cast<std::uint8_t>(~TS_RECORD_BASE);
+    compare(record, epoch_);
+  }
+  epoch_records_.clear();
 }
 
 void Plane::commit(std::uint32_t epoch) {
@@ -259,7 +268,8 @@ void Plane::shut() {
   if (comparer_) {
     const auto dropped = comparer_->discard();
     if (dropped.size() != held_.size())
-      context_.violate("I5", "the comparer forgot " + std::to_string(dropped.size()) + " frames of " + std::to_string(held_.size()));
+      context_.violate(
+          "I5", "the comparer forgot " + std::to_string(dropped.size()) + " frames of " + std::to_string(held_.size()));
   }
   forget_comparison();
   gate_ = Gate::closed;
@@ -309,7 +319,8 @@ void Plane::take_over() {
   open();
   for (auto latest = std::exchange(latest_, {}); const Packet& packet : latest) {
     const auto client_ack = client_acks_.find(packet.flow);
-    const std::uint32_t end = packet.seq + static_cast<std::uint32_t>(packet.length()) - difference(standing_.differences, packet.flow);
+    const std::uint32_t end =
+        packet.seq + static_cast<std::uint32_t>(packet.length()) - difference(standing_.differences, packet.flow);
     const bool has_it = client_ack != client_acks_.end() && compare::seq_le(end, client_ack->second);
     if (packet.kind == Packet::Kind::tcp && !has_it) {
       context_.mark("replayed output after taking over");

@@ -26,8 +26,8 @@ struct PlanePorts {
   std::function<failover::Record()> record;  ///< the arbiter's, as the checkers see it
 };
 
-/// One host's packet plane for one VM: the steps of the XDP programs and of the daemon's forwarding, with the product's own
-/// Comparer and SvmTracker in the middle.
+/// One host's packet plane for one VM: the steps of the XDP programs and of the daemon's forwarding, with the product's
+/// own Comparer and SvmTracker in the middle.
 class Plane {
  public:
   Plane(Context& context, Checkers& checkers, HostIndex host, PlanePorts ports);
@@ -88,6 +88,7 @@ class Plane {
   void schedule_tick();
   void tick();
   void forget_comparison();
+  void keep_old_records();
 
   Context& context_;
   Checkers& checkers_;

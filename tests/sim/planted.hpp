@@ -5,8 +5,8 @@
 
 namespace twinstep::sim {
 
-/// A mistake put between the product's code and the simulated world, to prove that the checkers see it. None of them touches
-/// the product's code: they change what goes into it or comes out of it.
+/// A mistake put between the product's code and the simulated world, to prove that the checkers see it. None of them
+/// touches the product's code: they change what goes into it or comes out of it.
 enum class Planted : std::uint8_t {
   nothing,
   release_before_ack,    ///< the comparer is told that the SVM acknowledged far more than it did -> I1

@@ -7,7 +7,8 @@
 
 namespace twinstep::sim {
 
-/// Scrambles 64 bits (the finaliser of SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014).
+/// Scrambles 64 bits (the finaliser of SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number
+/// generators", 2014).
 constexpr std::uint64_t mix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -24,7 +25,9 @@ class Random {
   /// 0 .. bound - 1. bound: 1 or more.
   std::uint64_t below(std::uint64_t bound) { return next() % bound; }
   /// low .. high, both included.
-  Nanos between(Nanos low, Nanos high) { return low + static_cast<Nanos>(below(static_cast<std::uint64_t>(high - low) + 1)); }
+  Nanos between(Nanos low, Nanos high) {
+    return low + static_cast<Nanos>(below(static_cast<std::uint64_t>(high - low) + 1));
+  }
   bool chance(double probability) { return static_cast<double>(next() >> 11) < probability * 0x1p53; }
 
  private:

@@ -36,7 +36,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
   Output output_;
   bool running_ = false;
   Nanos ready_at_ = 0;
-  Nanos wake_at_ = 0;          // 0: nothing is scheduled
+  Nanos wake_at_ = 0;           // 0: nothing is scheduled
   std::uint64_t schedule_ = 0;  // a wake-up of an older schedule is void
 };
 

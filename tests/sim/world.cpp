@@ -17,7 +17,9 @@ constexpr std::uint64_t kActionsAtOnceMax = 10'000;
 
 }  // namespace
 
-Outcome run_seed(std::uint64_t seed, Planted planted, bool trace) { return World(seed, planted, trace).run(); }
+Outcome run_seed(std::uint64_t seed, Planted planted, bool trace) {
+  return World(seed, planted, trace).run();
+}
 
 World::World(std::uint64_t seed, Planted planted, bool trace)
     : context_(seed, planted, trace),
@@ -40,7 +42,8 @@ Outcome World::run() {
     countdown_.push_back(fault.nth);
     if (fault.nth == 0) scheduler.after(fault.at_ns, [this, &fault] { strike(fault); });
   }
-  for (const HostIndex host : {kHostA, kHostB}) scheduler.after(random.between(0, 20 * kMillisecond), [this, host] { hosts_[host]->boot(); });
+  for (const HostIndex host : {kHostA, kHostB})
+    scheduler.after(random.between(0, 20 * kMillisecond), [this, host] { hosts_[host]->boot(); });
   for (const HostIndex host : {kHostA, kHostB}) {
     const Nanos every = random.between(100 * kMillisecond, 400 * kMillisecond);
     scheduler.after(every, [this, host, every] { hosts_[host]->keep_protected(every); });
@@ -48,7 +51,8 @@ Outcome World::run() {
   scheduler.after(random.between(100 * kMillisecond, 600 * kMillisecond), [this] { client_.start(); });
   watch();
   while (!over() && scheduler.run_one()) {
-    if (scheduler.actions_now() > kActionsAtOnceMax) context_.violate("I5", "somebody asks to be woken at once, again and again");
+    if (scheduler.actions_now() > kActionsAtOnceMax)
+      context_.violate("I5", "somebody asks to be woken at once, again and again");
   }
   return Outcome{context_.violation(), context_.marks(), context_.fingerprint()};
 }
@@ -60,8 +64,10 @@ bool World::over() const {
 
 void World::watch() {
   const Nanos now = context_.now();
-  if (client_.longest_wait(quiet_at_) > kRecoveryMax)
-    context_.violate("I4", "a stream of the client stands still " + std::to_string(kRecoveryMax / kMillisecond) + " ms after the last fault");
+  const std::string stuck = client_.stuck(quiet_at_, kRecoveryMax);
+  if (!stuck.empty())
+    context_.violate("I4", "the client's " + stuck + " stands still, " + std::to_string(kRecoveryMax / kMillisecond) +
+                               " ms after the last fault");
   if (now - started_at_ > kRunMax) context_.violate("I4", "the client did not finish");
   context_.scheduler.after(kWatchEvery, [this] { watch(); });
 }
@@ -80,6 +86,7 @@ void World::over_the_uplink(const std::function<void()>& delivery) {
 }
 
 void World::send_to_hosts(const Packet& packet) {
+  if (context_.tracing()) context_.print("client", "sends " + describe(packet));
   // The switch floods: both hosts hear the client, and each knows whether it is the VM's voice.
   for (const HostIndex host : {kHostA, kHostB}) {
     over_the_uplink([this, host, packet] {
@@ -108,7 +115,9 @@ bool World::effect_fails(HostIndex host, std::size_t effect) {
   return false;
 }
 
-void World::quiet_until(Nanos at) { quiet_at_ = std::max(quiet_at_, at); }
+void World::quiet_until(Nanos at) {
+  quiet_at_ = std::max(quiet_at_, at);
+}
 
 void World::strike(const Fault& fault) {
   Host& host = *hosts_[fault.host];
@@ -170,7 +179,9 @@ void World::note_loss_of_service(bool by_fault) {
   client_.disable();
 }
 
-void World::vm_ended(HostIndex /*host*/) { note_loss_of_service(false); }
+void World::vm_ended(HostIndex /*host*/) {
+  note_loss_of_service(false);
+}
 
 void World::record_changed(Nanos asked_at) {
   // A request that was under way when the fault struck may be what takes the last chance.
@@ -180,8 +191,10 @@ void World::record_changed(Nanos asked_at) {
 void World::mark_promotion_branches(HostIndex crashed) {
   if (!hosts_[peer_of(crashed)]->alive() || !hosts_[crashed]->alive()) return;
   const session::View* survivor = hosts_[peer_of(crashed)]->view();
-  if (survivor->role == session::Role::secondary && survivor->state == session::State::guarded) context_.mark("the primary fell while protected");
-  if (survivor->role == session::Role::primary && survivor->state == session::State::guarded) context_.mark("the secondary fell while protecting");
+  if (survivor->role == session::Role::secondary && survivor->state == session::State::guarded)
+    context_.mark("the primary fell while protected");
+  if (survivor->role == session::Role::primary && survivor->state == session::State::guarded)
+    context_.mark("the secondary fell while protecting");
 }
 
 }  // namespace twinstep::sim

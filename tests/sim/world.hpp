@@ -25,8 +25,8 @@ struct Outcome {
   std::uint64_t fingerprint = 0;
 };
 
-/// Runs one seed to its end: until the client has all it wanted after the last fault, the VM is lost by more faults than it was
-/// made to survive, or an invariant is broken.
+/// Runs one seed to its end: until the client has all it wanted after the last fault, the VM is lost by more faults
+/// than it was made to survive, or an invariant is broken.
 Outcome run_seed(std::uint64_t seed, Planted planted = Planted::nothing, bool trace = false);
 
 /// Two hosts, their link, the arbiter, a client, and what goes wrong.
@@ -60,8 +60,8 @@ class World : private HostWorld {
   std::vector<Fault> faults_;
   std::vector<std::uint64_t> countdown_;  // per fault that waits for an effect; 0: over
   Nanos started_at_ = 0;
-  Nanos quiet_at_ = 0;       // the last fault's end
-  Nanos struck_at_ = 0;      // the last fault that took a VM away
+  Nanos quiet_at_ = 0;   // the last fault's end
+  Nanos struck_at_ = 0;  // the last fault that took a VM away
   bool operator_asked_ = false;
   bool service_lost_ = false;
 };
