@@ -296,6 +296,15 @@ TEST(Windows, LimitThatACheckpointLiftsIsTold) {
   EXPECT_EQ(parse(pair.all<SendFrame>()[0].bytes, pair.key).tcp.window, 900);
 }
 
+TEST(Windows, FramesOfAClosedEpochTellTheWindowThemselves) {
+  Pair pair;
+  pair.svm(pure_ack(100, 10, 0));
+  pair.pvm(pure_ack(100, 10, 900));
+  pair.pvm(data(100, "abc", 10));
+  pair.checkpoint();
+  EXPECT_TRUE(pair.all<SendFrame>().empty());
+}
+
 // Opening ------------------------------------------------------------------------------------------------------------
 
 TEST(Opening, DifferencesAreToldBeforeTheSynGoesOut) {
@@ -394,6 +403,15 @@ TEST(Opening, PortReuseWithTheSvmAhead) {
   EXPECT_TRUE(pair.is_out(pair.pvm(data(1001, "bye", 1))));
   EXPECT_TRUE(pair.is_out(pair.pvm(syn_ack(7000))));
   EXPECT_TRUE(pair.is_out(pair.pvm(data(7001, "hi", 1))));
+}
+
+TEST(Opening, NewConnectionDoesNotOvertakeTheOldOne) {
+  Pair pair;
+  pair.svm(syn_ack(5000));
+  pair.pvm(syn_ack(1000));
+  pair.pvm(data(1001, "bye", 1));
+  pair.svm(syn_ack(9000));
+  EXPECT_FALSE(pair.is_out(pair.pvm(syn_ack(7000)))) << "the SVM never said bye";
 }
 
 TEST(Opening, EndlessReuseIsBounded) {
