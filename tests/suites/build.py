@@ -11,7 +11,7 @@ BUILD_TIMEOUT_S = 3600
 
 _DETAIL_LINES = 60
 _TOOL_DIRECTORIES = ("tests/lab/", "tests/bench/")
-_EXECUTABLE = re.compile(r"^(tests/\S+): CXX_EXECUTABLE_LINKER", re.MULTILINE)
+_EXECUTABLE = re.compile(r"^(tests/[\w./-]+): CXX_EXECUTABLE_LINKER", re.MULTILINE)
 
 
 class Build:
@@ -40,7 +40,7 @@ class Build:
     def _make(self, list_targets):
         code, output = run_command(["cmake", "-S", self._root, "--preset", self.preset], CONFIGURE_TIMEOUT_S)
         if code == 0:
-            code, output = run_command(["ninja", "-C", self.directory, *list_targets()], BUILD_TIMEOUT_S)
+            code, output = run_command(["ninja", "--quiet", "-C", self.directory, *list_targets()], BUILD_TIMEOUT_S)
         if code == 0:
             return Outcome(passed=1)
         return Outcome(failed=1, details="\n".join(output.splitlines()[-_DETAIL_LINES:]))

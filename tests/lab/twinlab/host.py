@@ -14,6 +14,8 @@ STOP_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 20
 LINK_PORT = 7600
 VM = "web"
+# The directory that both hosts see.
+ARBITER = "arbiter"
 QEMU = "qemu-system-x86_64"
 
 
@@ -123,7 +125,7 @@ class Host:
             "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
             "[peer]": {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)},
             "[link]": {"device": f"link-{self.name}", "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
-            "[arbiter]": {"type": "file", "path": str(self._directory / "arbiter")},
+            "[arbiter]": {"type": "file", "path": str(self._directory / ARBITER)},
             "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": f"up-{self.name}", "mac": GUEST_MAC,
                        "qemu_args": image.qemu_args(self.serial_log, dirty)},
         }

@@ -9,7 +9,7 @@ import signal
 
 from twinlab.client import ClientProgram
 from twinlab.guest import GuestImage
-from twinlab.host import Host
+from twinlab.host import ARBITER, Host
 from twinlab.namespaces import Registry, remove_leftovers, require_root
 from twinlab.network import HOSTS, Network
 from twinlab.plain import PlainHost
@@ -79,6 +79,7 @@ class Lab:
     def twinstep_hosts(self):
         """Both hosts, not started yet."""
         self.binaries.require(self.binaries.daemon, self.binaries.cli)
+        (self.directory / ARBITER).mkdir()
         return {name: Host(name, self.network.hosts[name], self.binaries, self.directory) for name in HOSTS}
 
     def plain_hosts(self):
