@@ -229,6 +229,9 @@ class Machine {
   /// When a Tick is due at the latest; nothing: not at all.
   std::optional<Nanos> next_deadline() const;
   const View& view() const { return view_; }
+  /// Why the checkpoint under way, or else the latest one, was taken.
+  checkpoint::Cause checkpoint_cause() const { return cause_; }
+  Nanos hold_ns() const { return policy_.hold_ns(); }
 
  private:
   /// Where a primary stands in a checkpoint, or a secondary in its part of it.

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The session machine's effects against the real world, on the session thread and in the order that the machine gave.
+#include <poll.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <utility>
+
+#include "daemon/vm/flow_bases.hpp"
+#include "daemon/vm/vm.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Nanos kArbiterTimeout = 500 * kMillisecond;
+constexpr Nanos kStreamOpenTimeout = 10 * kSecond;
+constexpr Nanos kAcceptSlice = 200 * kMillisecond;  // how soon a waiting secondary sees that it isn't wanted any more
+constexpr int kAcceptSlices = 50;
+constexpr auto kStreamStallTimeout = 5s;
+constexpr auto kNextImageTimeout = 24h;  // epochs may be long; a dead peer ends the stream by StopStreams
+constexpr int kDeathGraceMs = 200;       // between the end of QEMU's monitor and that of its process
+/// A live round that leaves no more pages than this is the last: the first checkpoint stages them in some milliseconds.
+constexpr std::uint64_t kLivePagesLeftMax = 2048;
+constexpr int kLiveRoundsMax = 20;
+
+std::span<const std::byte, 16> seed_bytes(const std::array<std::uint8_t, 16>& seed) {
+  return std::as_bytes(std::span(seed));
+}
+
+}  // namespace
+
+void Vm::report(session::Step step, const Result<void>& result, session::Event done) {
+  if (result) return post(std::move(done));
+  // A step that failed because QEMU ended is the VM's end, not the step's failure: the peer may have to take over.
+  if (guest_ && !death_told_) {
+    pollfd death{guest_->qemu().death_fd(), POLLIN, 0};
+    if (guest_->qemu().qmp().closed()) ::poll(&death, 1, kDeathGraceMs);
+    if (!guest_->qemu().alive()) {
+      death_told_ = true;
+      return post(session::VmDied{guest_->qemu().exit_reason()});
+    }
+  }
+  post(session::StepFailed{step, result.error().message});
+}
+
+// ---- QEMU -----------------------------------------------------------------------------------------------------------
+
+Result<void> Vm::start_guest(bool paused) {
+  const auto on_diverged = [this](std::uint32_t epoch, const compare::Diverged& diverged) {
+    spdlog::info("{}: epoch {} diverged ({}) {}", config_.name, epoch, compare::to_string(diverged.cause),
+                 diverged.detail);
+    post(session::Diverged{epoch, diverged.cause});
+  };
+  auto guest = Guest::start(host_.config, config_, vm_id_, paused, on_diverged);
+  if (!guest) return tl::make_unexpected(guest.error());
+  guest_ = std::move(*guest);
+  death_told_ = false;
+  return {};
+}
+
+void Vm::carry_out(const session::StartVm& /*effect*/) {
+  report(session::Step::start_vm, start_guest(false), session::VmStarted{});
+}
+
+void Vm::carry_out(const session::KillVm& /*effect*/) {
+  guest_.reset();
+}
+
+// ---- Messages and arbiter -------------------------------------------------------------------------------------------
+
+void Vm::carry_out(const session::Send& effect) {
+  if (host_.send(effect.message, vm_id_, body_of(effect.message))) return;
+  spdlog::warn("{}: couldn't tell {} {}: not connected", config_.name, host_.config.peer.name,
+               session::to_string(effect.message.type));
+}
+
+void Vm::carry_out(const session::ArbiterSwap& effect) {
+  post(session::ArbiterAnswered{host_.arbiter.swap(config_.name, effect.expected, effect.desired, kArbiterTimeout)});
+}
+
+void Vm::carry_out(const session::ArbiterRead& /*effect*/) {
+  post(session::ArbiterAnswered{host_.arbiter.read(config_.name, kArbiterTimeout)});
+}
+
+void Vm::carry_out(const session::Reply& effect) {
+  if (const auto waiting = replies_.find(effect.op); waiting != replies_.end()) waiting->second.set_value(effect.error);
+}
+
+void Vm::carry_out(const session::Journal& effect) {
+  spdlog::info("{}: {}", config_.name, effect.text);
+}
+
+// ---- Gate -----------------------------------------------------------------------------------------------------------
+
+void Vm::carry_out(const session::OpenGate& /*effect*/) {
+  guest_->plane().direct();
+}
+
+void Vm::carry_out(const session::CommitOutput& effect) {
+  guest_->plane().commit(effect.epoch);
+}
+
+void Vm::carry_out(const session::CompareFrom& effect) {
+  guest_->plane().set_hold(effect.hold_ns);
+  guest_->plane().svm_running(effect.epoch);
+}
+
+void Vm::carry_out(const session::ReleaseAll& /*effect*/) {
+  guest_->plane().release_all_and_direct();
+}
+
+void Vm::carry_out(const session::ShutGate& /*effect*/) {
+  if (guest_) guest_->plane().discard_and_close();
+}
+
+void Vm::carry_out(const session::TakeOver& /*effect*/) {
+  const auto stats = guest_->plane().take_over();
+  spdlog::info("{}: gate open, {} frames replayed, {} flows carried on", config_.name, stats.frames_replayed,
+               stats.flows);
+}
+
+// ---- Primary --------------------------------------------------------------------------------------------------------
+
+void Vm::carry_out(const session::LiveSync& /*effect*/) {
+  if (const auto prepared = prepare_sync(); !prepared) {
+    return report(session::Step::live_sync, prepared, session::LiveSyncDone{});
+  }
+  pairing_.stream->run([this, attempt = pairing_.attempt.load(), generation = machine_.view().record.generation] {
+    if (const auto synced = sync_live(generation); synced) {
+      post_from_worker(session::LiveSyncDone{}, attempt);
+    } else {
+      post_from_worker(session::StepFailed{session::Step::live_sync, synced.error().message}, attempt);
+    }
+  });
+}
+
+Result<void> Vm::prepare_sync() {
+  const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
+  if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
+  if (const auto ready = guest_->become_primary(config_.limits.epoch_bytes_max); !ready) return ready;
+  auto socket = io::connect_page_stream(host_.config.link.address, host_.config.peer.address,
+                                        pairing_.prepared->page_stream_port, pairing_.token, kStreamOpenTimeout);
+  if (!socket) return tl::make_unexpected(socket.error());
+  pairing_.stream.emplace(std::move(*socket));
+  auto sender = memory::ImageSender::create(pairing_.stream->socket(), kStreamStallTimeout);
+  if (!sender) return tl::make_unexpected(sender.error());
+  pairing_.sender.emplace(std::move(*sender));
+  return {};
+}
+
+Result<void> Vm::sync_live(std::uint64_t generation) {
+  for (int round = 1; round <= kLiveRoundsMax; ++round) {
+    const auto done = guest_->primary().live_round(*pairing_.sender, generation);
+    if (!done) return tl::make_unexpected(done.error());
+    spdlog::info("{}: synchronised, round {}: {} pages sent, {} left", config_.name, round, done->pages_sent,
+                 done->pages_left);
+    if (done->pages_left <= kLivePagesLeftMax) break;
+  }
+  return {};
+}
+
+void Vm::carry_out(const session::PausePrimary& effect) {
+  auto entry = pause_primary(effect.epoch);
+  if (entry) {
+    log_.add(std::move(*entry));
+    return post(session::PauseDone{effect.epoch});
+  }
+  // Whatever failed, the VM goes on; that it is no longer protected is the machine's business.
+  if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
+  guest_->plane().resume_input();
+  report(session::Step::pause_primary, tl::make_unexpected(entry.error()), session::PauseDone{});
+}
+
+Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
+  CheckpointEntry entry;
+  entry.epoch = epoch;
+  entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
+  Nanos last = io::monotonic_ns();
+  const auto lap = [&last] {
+    const Nanos now = io::monotonic_ns();
+    return now - std::exchange(last, now);
+  };
+  if (const auto stopped = guest_->stop(); !stopped) return tl::make_unexpected(stopped.error());
+  entry.pause.stop_ns = lap();
+  const auto state = guest_->save();
+  if (!state) return tl::make_unexpected(state.error());
+  pairing_.device_state = *state;
+  entry.pause.save_ns = lap();
+  const auto staged = guest_->primary().stage(pairing_.svm_dirty);
+  if (!staged) return tl::make_unexpected(staged.error());
+  pairing_.bases = guest_->plane().begin_epoch(epoch);
+  entry.pause.scan_ns = lap() - staged->copy_ns;
+  entry.pause.copy_ns = staged->copy_ns;
+  if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
+  entry.pause.cont_ns = lap();
+  guest_->plane().resume_input();
+  entry.pages_dirty = staged->pages_primary + staged->pages_secondary;
+  entry.pages_sent = staged->pages_staged;
+  entry.paused_at_ns = io::monotonic_ns();
+  return entry;
+}
+
+void Vm::carry_out(const session::StreamImage& effect) {
+  pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
+                        generation = machine_.view().record.generation, meta = encode_flow_bases(pairing_.bases)] {
+    const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, meta, pairing_.device_state);
+    if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
+    mailbox_.post(Query{[this, epoch, bytes = *sent] {
+      if (CheckpointEntry* entry = log_.newest(epoch)) entry->bytes_sent = bytes;
+    }});
+  });
+}
+
+void Vm::carry_out(const session::StopStreams& /*effect*/) {
+  ++pairing_.attempt;
+  pairing_.accepting.join();
+  pairing_.stream.reset();
+  pairing_.sender.reset();
+  pairing_.listener.reset();
+}
+
+// ---- Secondary ------------------------------------------------------------------------------------------------------
+
+void Vm::carry_out(const session::PrepareStandby& /*effect*/) {
+  const auto prepared = prepare_standby();
+  if (!prepared) guest_.reset();
+  report(session::Step::prepare_standby, prepared, session::VmStarted{});
+}
+
+Result<void> Vm::prepare_standby() {
+  if (!pairing_.prepare) return fail("the primary sent no definition of " + config_.name);
+  const wire::PrepareBody& asked = *pairing_.prepare;
+  if (asked.definition_hash != definition_hash(config_)) {
+    return fail("the definitions of " + config_.name +
+                " differ between the hosts: make memory, mac, nic_model and qemu_args equal");
+  }
+  if (const auto started = start_guest(true); !started) return started;
+  if (guest_->machine_type() != asked.machine_type) {
+    return fail("QEMU's machine types differ: " + asked.machine_type + " there, " + guest_->machine_type() +
+                " here; install the same QEMU, or name a versioned machine type in qemu_args");
+  }
+  const auto key = compare::DigestKey::from_seed(seed_bytes(asked.digest_seed));
+  if (const auto paired = guest_->plane().pair(key, vm_id_, asked.link_mac); !paired) return paired;
+  if (const auto ready = guest_->become_secondary(config_.limits.epoch_bytes_max); !ready) return ready;
+  auto listener = io::PageStreamListener::open(host_.config.link.address, 0);
+  if (!listener) return tl::make_unexpected(listener.error());
+  pairing_.listener.emplace(std::move(*listener));
+  guest_->plane().standby();
+  accept_stream();
+  return {};
+}
+
+void Vm::accept_stream() {
+  pairing_.accepting.start([this, attempt = pairing_.attempt.load()] {
+    Result<io::UniqueFd> socket = fail("");
+    for (int slice = 0; slice < kAcceptSlices && !socket && pairing_.attempt == attempt; ++slice) {
+      socket = pairing_.listener->accept(pairing_.token, kAcceptSlice);
+    }
+    if (!socket)
+      return post_from_worker(session::StepFailed{session::Step::receive_image, socket.error().message}, attempt);
+    mailbox_.post(Query{[this, attempt, fd = std::make_shared<io::UniqueFd>(std::move(*socket))] {
+      if (pairing_.attempt != attempt) return;
+      pairing_.stream.emplace(std::move(*fd));
+      receive_next();
+    }});
+  });
+}
+
+void Vm::receive_next() {
+  // Live rounds go into the RAM as they come; a checkpoint ends the job, as its buffers are in use until it is applied.
+  pairing_.stream->run([this, attempt = pairing_.attempt.load()] {
+    for (;;) {
+      const auto received =
+          guest_->secondary().receive(pairing_.stream->socket(), kNextImageTimeout, kStreamStallTimeout);
+      if (!received)
+        return post_from_worker(session::StepFailed{session::Step::receive_image, received.error().message}, attempt);
+      if (received->kind == memory::ImageKind::checkpoint)
+        return post_from_worker(session::ImageReceived{received->epoch}, attempt);
+    }
+  });
+}
+
+void Vm::carry_out(const session::StopSvm& effect) {
+  report(session::Step::stop_svm, stop_svm(effect.epoch), session::SvmStopDone{effect.epoch});
+}
+
+Result<void> Vm::stop_svm(std::uint32_t epoch) {
+  if (const auto stopped = guest_->stop(); !stopped) return stopped;
+  guest_->plane().standby_stop(epoch);
+  auto dirty = guest_->secondary().scan_dirty();
+  if (!dirty) return tl::make_unexpected(dirty.error());
+  pairing_.svm_dirty = std::move(*dirty);
+  return {};
+}
+
+void Vm::carry_out(const session::ApplyImage& effect) {
+  report(session::Step::apply_image, apply_image(effect.epoch), session::ApplyDone{effect.epoch});
+}
+
+Result<void> Vm::apply_image(std::uint32_t epoch) {
+  auto& memory = guest_->secondary();
+  const auto bases = decode_flow_bases(memory.image().meta());
+  if (!bases) return tl::make_unexpected(bases.error());
+  if (const auto applied = memory.apply(); !applied) return applied;
+  if (const auto loaded = guest_->load(memory.image().device_state()); !loaded) return loaded;
+  guest_->plane().standby_begin(epoch, *bases);
+  if (const auto resumed = guest_->resume(); !resumed) return resumed;
+  receive_next();
+  return {};
+}
+
+void Vm::carry_out(const session::ResumeSvm& /*effect*/) {
+  if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
+}
+
+}  // namespace twinstep::daemon

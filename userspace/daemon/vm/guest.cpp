@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/vm/guest.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <utility>
+
+#include "qemu-glue/dirty/uffd_dirty_source.hpp"
+#include "qemu-glue/launch/probe.hpp"
+#include "qemu-glue/state/run_state.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kLaunchTimeout = 20s;
+constexpr auto kQmpTimeout = 2s;
+constexpr auto kLoadTimeout = 10s;
+constexpr unsigned kMtuBytes = 1500;
+
+/// Interface names have 15 characters at most, so the VM's number stands for its name.
+std::string tap_name(std::uint16_t vm_id) {
+  return "tstap" + std::to_string(vm_id);
+}
+
+std::string mac_text(const io::MacAddress& mac) {
+  char text[18];
+  std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+  return text;
+}
+
+/// What QEMU is started with. Makes the VM's run directory.
+Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::Tap& tap, bool paused) {
+  qemu::VmSpec spec;
+  spec.name = vm.name;
+  spec.binary = vm.qemu;
+  spec.args = vm.qemu_args;
+  spec.memory_bytes = vm.memory_bytes;
+  spec.nics.push_back({tap.fd(), mac_text(vm.mac), vm.nic_model});
+  spec.run_dir = host.host.run_dir / vm.name;
+  spec.paused = paused;
+  std::error_code failed;
+  std::filesystem::create_directories(spec.run_dir, failed);
+  if (failed) return fail("can't make " + spec.run_dir.string() + ": " + failed.message());
+  return spec;
+}
+
+}  // namespace
+
+Guest::Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes)
+    : tap_(std::move(tap)), plane_(std::move(plane)), qemu_(std::move(qemu)), memory_bytes_(memory_bytes) {}
+
+Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
+                                            OnDiverged on_diverged) {
+  auto tap = io::Tap::create(tap_name(vm_id), kMtuBytes);
+  if (!tap) return tl::make_unexpected(tap.error());
+  PlaneConfig plane_config;
+  plane_config.uplink = vm.uplink;
+  plane_config.link = host.link.device;
+  plane_config.vm_mac = vm.mac;
+  plane_config.vm_id = vm_id;
+  plane_config.umem_frames = vm.limits.umem_frames;
+  plane_config.limits.held_frames_max = vm.limits.held_frames_max;
+  auto plane = Plane::create(plane_config, *tap, std::move(on_diverged));
+  if (!plane) return tl::make_unexpected(plane.error());
+
+  const auto spec = vm_spec(host, vm, *tap, paused);
+  if (!spec) return tl::make_unexpected(spec.error());
+  auto qemu = qemu::launch(*spec, kLaunchTimeout);
+  if (!qemu) return tl::make_unexpected(qemu.error());
+
+  std::unique_ptr<Guest> guest(new Guest(std::move(*tap), std::move(*plane), std::move(*qemu), vm.memory_bytes));
+  if (const auto ready = guest->open_machine(); !ready) return tl::make_unexpected(ready.error());
+  const auto link_mac = io::device_mac(host.link.device);
+  if (!link_mac) return tl::make_unexpected(link_mac.error());
+  guest->link_mac_ = *link_mac;
+  return guest;
+}
+
+Result<void> Guest::open_machine() {
+  const auto features = qemu::probe(qemu_.qmp());
+  if (!features) return tl::make_unexpected(features.error());
+  machine_type_ = features->machine_type;
+  return {};
+}
+
+Result<void> Guest::stop() {
+  return qemu::stop(qemu_.qmp(), kQmpTimeout);
+}
+
+Result<void> Guest::resume() {
+  return qemu::cont(qemu_.qmp(), kQmpTimeout);
+}
+
+Result<std::span<const std::byte>> Guest::save() {
+  return saver_->save(qemu_.qmp(), kQmpTimeout);
+}
+
+Result<void> Guest::load(std::span<const std::byte> state) {
+  return loader_->load(qemu_.qmp(), state, kLoadTimeout);
+}
+
+Result<void> Guest::watch_memory() {
+  if (dirty_) return {};
+  auto ram = qemu::GuestRam::open(qemu_.pid(), memory_bytes_);
+  if (!ram) return tl::make_unexpected(ram.error());
+  auto dirty = qemu::UffdDirtySource::create(qemu_.pid(), ram->in_qemu());
+  if (!dirty) return tl::make_unexpected(dirty.error());
+  ram_.emplace(std::move(*ram));
+  dirty_ = std::move(*dirty);
+  return {};
+}
+
+Result<void> Guest::become_primary(std::size_t epoch_bytes_max) {
+  if (const auto watched = watch_memory(); !watched) return watched;
+  if (!saver_) {
+    auto saver = qemu::StateSaver::create(qemu_.qmp(), kQmpTimeout);
+    if (!saver) return tl::make_unexpected(saver.error());
+    saver_.emplace(std::move(*saver));
+  }
+  secondary_.reset();
+  primary_.reset();
+  auto memory = memory::PrimaryMemory::create(std::as_const(*ram_).bytes(), *dirty_, epoch_bytes_max);
+  if (!memory) return tl::make_unexpected(memory.error());
+  primary_.emplace(std::move(*memory));
+  return primary_->start();
+}
+
+Result<void> Guest::become_secondary(std::size_t epoch_bytes_max) {
+  if (const auto watched = watch_memory(); !watched) return watched;
+  auto loader = qemu::StateLoader::create(qemu_.qmp(), machine_type_, kQmpTimeout);
+  if (!loader) return tl::make_unexpected(loader.error());
+  loader_.emplace(std::move(*loader));
+  auto memory = memory::SecondaryMemory::create(ram_->bytes(), *dirty_, epoch_bytes_max);
+  if (!memory) return tl::make_unexpected(memory.error());
+  secondary_.emplace(std::move(*memory));
+  return secondary_->start();
+}
+
+}  // namespace twinstep::daemon

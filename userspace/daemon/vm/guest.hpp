@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "core/result.hpp"
+#include "daemon/config.hpp"
+#include "daemon/plane/plane.hpp"
+#include "io/tap/tap.hpp"
+#include "memory/primary_memory.hpp"
+#include "memory/secondary_memory.hpp"
+#include "qemu-glue/dirty/guest_ram.hpp"
+#include "qemu-glue/launch/process.hpp"
+#include "qemu-glue/state/device_state.hpp"
+
+namespace twinstep::daemon {
+
+/// The VM's body on this host: its tap, its packet plane, its QEMU and its RAM. Lives from the start of QEMU to its
+/// end. For one thread, which must outlive it: QEMU ends with the thread that started it.
+class Guest {
+ public:
+  /// Starts QEMU; paused: with its vCPUs stopped, as a secondary is made. on_diverged: see Plane::create.
+  static Result<std::unique_ptr<Guest>> start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
+                                              OnDiverged on_diverged);
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  qemu::QemuProcess& qemu() { return qemu_; }
+  Plane& plane() { return *plane_; }
+  const std::string& machine_type() const { return machine_type_; }
+  /// This host's end of the link.
+  const io::MacAddress& link_mac() const { return link_mac_; }
+
+  Result<void> stop();
+  Result<void> resume();
+  /// The stopped VM's device state; valid until the next call.
+  Result<std::span<const std::byte>> save();
+  /// Makes the stopped VM's device state equal to a saved one.
+  Result<void> load(std::span<const std::byte> state);
+
+  /// Readies the RAM for being a primary's or a secondary's, from scratch. epoch_bytes_max: most memory of one
+  /// checkpoint.
+  Result<void> become_primary(std::size_t epoch_bytes_max);
+  Result<void> become_secondary(std::size_t epoch_bytes_max);
+  memory::PrimaryMemory& primary() { return *primary_; }
+  memory::SecondaryMemory& secondary() { return *secondary_; }
+
+ private:
+  Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes);
+  Result<void> open_machine();
+  Result<void> watch_memory();
+
+  io::Tap tap_;
+  std::unique_ptr<Plane> plane_;
+  qemu::QemuProcess qemu_;
+  std::uint64_t memory_bytes_;
+  std::string machine_type_;
+  io::MacAddress link_mac_{};
+  std::optional<qemu::StateSaver> saver_;
+  std::optional<qemu::StateLoader> loader_;
+  std::optional<qemu::GuestRam> ram_;
+  std::unique_ptr<memory::DirtySource> dirty_;
+  std::optional<memory::PrimaryMemory> primary_;
+  std::optional<memory::SecondaryMemory> secondary_;
+};
+
+}  // namespace twinstep::daemon

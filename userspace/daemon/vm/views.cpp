@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the control socket shows of a VM. Keys are part of the command line's interface: keep them stable.
+#include <array>
+
+#include "daemon/vm/vm.hpp"
+
+namespace twinstep::daemon {
+namespace {
+
+using nlohmann::json;
+
+/// Names of enum ts_counter's values, in their order.
+constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
+    "tap_held",        "tap_direct",   "tap_closed",    "tap_error",    "uplink_tap",
+    "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error", "link_delivered",
+    "link_rewritten",  "link_stale",   "link_records",  "link_deltas",  "link_error"};
+
+std::string address_text(std::uint32_t address_be) {
+  std::string text;
+  for (int i = 0; i < 4; ++i) {
+    if (i > 0) text += '.';
+    text += std::to_string((address_be >> (8 * i)) & 0xff);
+  }
+  return text;
+}
+
+unsigned port_number(std::uint16_t port_be) {
+  return static_cast<unsigned>(((port_be & 0xff) << 8) | (port_be >> 8));
+}
+
+json checkpoint_json(const CheckpointEntry& entry) {
+  json shown = {{"epoch", entry.epoch},
+                {"cause", entry.cause},
+                {"pause_ns", entry.pause.total_ns()},
+                {"steps",
+                 {{"stop_ns", entry.pause.stop_ns},
+                  {"save_ns", entry.pause.save_ns},
+                  {"scan_ns", entry.pause.scan_ns},
+                  {"copy_ns", entry.pause.copy_ns},
+                  {"cont_ns", entry.pause.cont_ns}}},
+                {"pages_dirty", entry.pages_dirty},
+                {"pages_sent", entry.pages_sent},
+                {"bytes_sent", entry.bytes_sent}};
+  if (entry.commit_ns > 0) shown["commit_ns"] = entry.commit_ns;
+  if (entry.apply_ns > 0) shown["apply_ns"] = entry.apply_ns;
+  return shown;
+}
+
+json flow_json(const std::string& vm, const compare::FlowView& flow) {
+  return {{"vm", vm},
+          {"vm_addr", address_text(flow.flow.vm_addr_be)},
+          {"vm_port", port_number(flow.flow.vm_port_be)},
+          {"peer_addr", address_text(flow.flow.peer_addr_be)},
+          {"peer_port", port_number(flow.flow.peer_port_be)},
+          {"state", flow.state},
+          {"bytes_matched", flow.bytes_matched},
+          {"frames_held", flow.frames_held},
+          {"seq_delta", flow.seq_delta},
+          {"ts_delta", flow.ts_delta}};
+}
+
+}  // namespace
+
+Result<json> Vm::view() {
+  return on_session_thread([this]() -> Result<json> {
+    const session::View& view = machine_.view();
+    json shown = {{"id", vm_id_},
+                  {"name", config_.name},
+                  {"role", session::to_string(view.role)},
+                  {"state", session::to_string(view.state)},
+                  {"generation", view.record.generation},
+                  {"owner", view.record.primary},
+                  {"epoch", view.epoch},
+                  {"checkpoints", view.checkpoints},
+                  {"checkpoints_by_cause", view.checkpoints_by_cause},
+                  {"hold_ns", machine_.hold_ns()}};
+    if (!view.record.secondary.empty()) shown["secondary"] = view.record.secondary;
+    if (!view.last_reason.empty()) shown["last_reason"] = view.last_reason;
+    if (view.peer_lost_at_ns > 0) {
+      shown["peer_lost_at_ns"] = view.peer_lost_at_ns;
+      shown["detect_ns"] = view.detect_ns;
+    }
+    if (view.took_over_at_ns > 0) shown["took_over_at_ns"] = view.took_over_at_ns;
+    if (const auto median = log_.pause_quantile_ns(0.5)) {
+      shown["pause_ns_p50"] = *median;
+      shown["pause_ns_max"] = log_.pause_quantile_ns(1.0).value_or(0);
+    }
+    std::uint64_t pages = 0;
+    std::uint64_t bytes = 0;
+    for (const auto& entry : log_.entries()) {
+      pages += entry.pages_sent;
+      bytes += entry.bytes_sent;
+    }
+    shown["pages_sent"] = pages;
+    shown["bytes_sent"] = bytes;
+    if (guest_) shown["pid"] = guest_->qemu().pid();
+    return shown;
+  });
+}
+
+Result<json> Vm::checkpoints() {
+  return on_session_thread([this]() -> Result<json> {
+    json shown = json::array();
+    for (const auto& entry : log_.entries()) {
+      json one = checkpoint_json(entry);
+      one["vm"] = config_.name;
+      shown.push_back(std::move(one));
+    }
+    return shown;
+  });
+}
+
+Result<json> Vm::flows() {
+  return on_session_thread([this]() -> Result<json> {
+    json shown = json::array();
+    if (!guest_) return shown;
+    for (const auto& flow : guest_->plane().flows()) shown.push_back(flow_json(config_.name, flow));
+    return shown;
+  });
+}
+
+Result<json> Vm::nic() {
+  return on_session_thread([this]() -> Result<json> {
+    if (!guest_) return json::array();
+    const NicView nic = guest_->plane().nic();
+    const PlaneStats stats = guest_->plane().stats();
+    json shown = {{"vm", config_.name},
+                  {"uplink", nic.uplink},
+                  {"uplink_mode", io::to_string(nic.uplink_mode)},
+                  {"link", nic.link},
+                  {"link_mode", io::to_string(nic.link_mode)},
+                  {"tap", nic.tap},
+                  {"tap_mode", io::to_string(nic.tap_mode)},
+                  {"frames_in", stats.compare.frames_in},
+                  {"frames_released", stats.compare.frames_released},
+                  {"frames_released_on_arrival", stats.compare.frames_released_on_arrival},
+                  {"frames_released_by_commit", stats.compare.frames_released_by_commit},
+                  {"frames_held", stats.compare.frames_held},
+                  {"frames_unsent", stats.frames_unsent},
+                  {"inbound_dropped", stats.inbound_dropped},
+                  {"records_in", stats.compare.records_in},
+                  {"records_stale", stats.compare.records_stale},
+                  {"records_sent", stats.records_sent},
+                  {"record_frames_lost", stats.record_frames_lost},
+                  {"window_updates", stats.compare.window_updates},
+                  {"umem_free", stats.umem_free}};
+    json counters = json::object();
+    for (std::size_t i = 0; i < kCounterNames.size(); ++i) counters[kCounterNames[i]] = stats.xdp.count[i];
+    shown["xdp"] = std::move(counters);
+    return json::array({std::move(shown)});
+  });
+}
+
+}  // namespace twinstep::daemon
