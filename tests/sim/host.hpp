@@ -30,6 +30,15 @@ class HostWorld {
   virtual void vm_ended(HostIndex host) = 0;
 };
 
+/// The secondary's part of the page stream.
+struct IncomingImage {
+  std::uint32_t epoch = 0;
+  std::shared_ptr<const Image> image;
+  std::array<bool, GuestState::kPages> have{};
+  std::size_t count = 0;
+  bool told = false;
+};
+
 /// One host: the session machine, its daemon's part (carrying out effects in order, each taking its time), the VM and
 /// the packet plane.
 class Host : public LinkEnd {
@@ -57,15 +66,6 @@ class Host : public LinkEnd {
   void link_frame(const RawFrame& frame) override;
 
  private:
-  /// The secondary's part of the page stream.
-  struct Incoming {
-    std::uint32_t epoch = 0;
-    std::shared_ptr<const Image> image;
-    std::array<bool, GuestState::kPages> have{};
-    std::size_t count = 0;
-    bool told = false;
-  };
-
   void step(const session::Event& event);
   void watch_deadline();
   void later(Nanos delay, const std::function<void()>& action);
@@ -132,7 +132,7 @@ class Host : public LinkEnd {
   std::shared_ptr<const Image> staged_;
   std::uint64_t stream_ = 0;  // counts page streams; a page of an older one is void
   enum class Streaming : std::uint8_t { nothing, live_sync, image } streaming_ = Streaming::nothing;
-  std::optional<Incoming> incoming_;
+  std::optional<IncomingImage> incoming_;
 };
 
 }  // namespace twinstep::sim
