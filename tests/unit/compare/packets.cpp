@@ -2,7 +2,6 @@
 #include "packets.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace twinstep::compare::testing {
 namespace {
@@ -73,7 +72,7 @@ Bytes options_of(const Segment& segment) {
 
 Bytes bytes_of(std::string_view text) {
   Bytes bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  std::transform(text.begin(), text.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
   return bytes;
 }
 

@@ -2,7 +2,6 @@
 #include "core/compare/comparer.hpp"
 
 #include <algorithm>
-#include <utility>
 
 #include "core/compare/comparer_impl.hpp"
 #include "core/compare/record.hpp"
@@ -34,13 +33,13 @@ const char* to_string(Cause cause) {
 }
 
 Comparer::Impl::Impl(DigestKey digest_key, const Limits& comparer_limits)
-    : key(std::move(digest_key)),
+    : key(digest_key),
       limits(comparer_limits),
       flows(comparer_limits.flows_max),
       whole(comparer_limits.flows_max),
       clock(comparer_limits.grace_ns) {}
 
-Comparer::Comparer(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(std::move(key), limits)) {}
+Comparer::Comparer(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(key, limits)) {}
 Comparer::~Comparer() = default;
 Comparer::Comparer(Comparer&&) noexcept = default;
 Comparer& Comparer::operator=(Comparer&&) noexcept = default;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/compare/svm_tracker.hpp"
 
-#include <utility>
-
 #include "core/compare/flow_table.hpp"
 #include "core/compare/record.hpp"
 #include "core/compare/stream.hpp"
@@ -62,7 +60,7 @@ void state_stream(const Stream& stream, ts_record& record) {
 
 struct SvmTracker::Impl {
   Impl(DigestKey digest_key, SvmTracker::Limits tracker_limits)
-      : key(std::move(digest_key)), limits(tracker_limits), flows(tracker_limits.flows_max) {}
+      : key(digest_key), limits(tracker_limits), flows(tracker_limits.flows_max) {}
 
   Flow& flow_of(const FlowKey& flow_key) {
     if (Flow* flow = flows.find(flow_key)) return *flow;
@@ -112,7 +110,7 @@ struct SvmTracker::Impl {
   std::uint32_t epoch = 0;
 };
 
-SvmTracker::SvmTracker(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(std::move(key), limits)) {}
+SvmTracker::SvmTracker(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(key, limits)) {}
 SvmTracker::~SvmTracker() = default;
 SvmTracker::SvmTracker(SvmTracker&&) noexcept = default;
 SvmTracker& SvmTracker::operator=(SvmTracker&&) noexcept = default;

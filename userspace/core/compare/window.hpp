@@ -11,6 +11,14 @@
 
 namespace twinstep::compare {
 
+/// The last segment that went out with a smaller window than the PVM gave it.
+struct LimitedSegment {
+  std::vector<std::byte> headers;
+  std::uint32_t ack = 0;
+  std::uint32_t seq = 0;
+  std::uint32_t edge = 0;  ///< as the client knows it
+};
+
 /// The window rule of one connection: what is advertised to the client is the smaller right edge of the two VMs, or the
 /// client overruns the one with less room. All numbers are the client's, which are equal on both sides.
 class WindowRule {
@@ -36,17 +44,10 @@ class WindowRule {
   std::optional<std::vector<std::byte>> update(std::uint32_t bytes_min);
 
  private:
-  struct Limited {
-    std::vector<std::byte> headers;
-    std::uint32_t ack = 0;
-    std::uint32_t seq = 0;
-    std::uint32_t edge = 0;  ///< as the client knows it
-  };
-
   std::uint8_t scale_ = 0;
   std::optional<std::uint32_t> pvm_edge_;
   std::optional<std::uint32_t> svm_edge_;
-  std::optional<Limited> limited_;
+  std::optional<LimitedSegment> limited_;
 };
 
 /// A pure ACK made from the headers of a TCP frame over IPv4 whose sender goes on at `seq`; checksums are made anew.
