@@ -7,7 +7,8 @@
 
 namespace twinstep {
 
-/// What went wrong, in one sentence that names the cause and, where there is one, the remedy. Shown to the user as it is.
+/// What went wrong, in one sentence that names the cause and, where there is one, the remedy. Shown to the user as it
+/// is.
 struct Error {
   std::string message;
 };
@@ -17,6 +18,8 @@ template <typename T>
 using Result = tl::expected<T, Error>;
 
 /// Makes the error alternative of any Result.
-inline tl::unexpected<Error> fail(std::string message) { return tl::unexpected<Error>(Error{std::move(message)}); }
+inline tl::unexpected<Error> fail(std::string message) {
+  return tl::unexpected<Error>(Error{std::move(message)});
+}
 
 }  // namespace twinstep

@@ -5,7 +5,8 @@
 
 namespace twinstep {
 
-/// Nanoseconds of a monotonic clock whose origin nobody may rely on. The core never reads a clock: `now` is an argument.
+/// Nanoseconds of a monotonic clock whose origin nobody may rely on. The core never reads a clock: `now` is an
+/// argument.
 using Nanos = std::int64_t;
 
 inline constexpr Nanos kMicrosecond = 1'000;

@@ -18,8 +18,8 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
-/// What the arbiter answered. A swap whose answer was lost may have happened: it is repeated, and finding its own desired
-/// record in place counts as success.
+/// What the arbiter answered. A swap whose answer was lost may have happened: it is repeated, and finding its own
+/// desired record in place counts as success.
 struct ArbiterReply {
   enum class Status : std::uint8_t { ok, conflict, unreachable };
   Status status = Status::unreachable;
