@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUEST_TIMEOUT_S = 300
 # Pure code and codecs run a second time with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
-GROUPS = ("sources", "release", "lab", "tidy", "asan")
+GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
 
 
 class Groups:
@@ -43,12 +43,13 @@ class Groups:
         if self._release_is_built() and self._guest_is_built():
             self._run_google_tests(self._release)
 
+    def cli(self):
+        if self._release_is_built():
+            self._run_python_tests("cli")
+
     def lab(self):
-        directory = ROOT / "tests/lab"
         if self._release_is_built() and self._guest_is_built():
-            for file in sorted(directory.glob("test_*.py")):
-                self._ledger.run(f"lab/{file.stem}",
-                                 lambda file=file: run_python_test(file.stem, directory, self._environment))
+            self._run_python_tests("lab")
 
     def tidy(self):
         if self._release_is_built():
@@ -66,6 +67,12 @@ class Groups:
     def _guest_is_built(self):
         command = [ROOT / "tests/lab/guest/build", self._guest]
         return self._ledger.run("release/guest", lambda: check_command(command, GUEST_TIMEOUT_S))
+
+    def _run_python_tests(self, group):
+        directory = ROOT / "tests" / group
+        for file in sorted(directory.glob("test_*.py")):
+            self._ledger.run(f"{group}/{file.stem}",
+                             lambda file=file: run_python_test(file.stem, directory, self._environment))
 
     def _run_google_tests(self, build):
         for program in build.test_programs():

@@ -3,6 +3,7 @@
 """The command line against a daemon that answers from a table: what is asked, what is printed, how it ends."""
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -11,7 +12,8 @@ import tempfile
 import threading
 import unittest
 
-TWINSTEP = None  # path of the program under test
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TWINSTEP = pathlib.Path(os.environ.get("TWINSTEP_BUILD_DIR") or ROOT / "build/release") / "userspace/cli/twinstep"
 
 VM = {
     "id": 7, "name": "web", "role": "primary", "state": "protected", "generation": 2, "owner": "a", "secondary": "b",
@@ -233,5 +235,4 @@ class CommandLine(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    TWINSTEP = sys.argv.pop(1)
     unittest.main()
