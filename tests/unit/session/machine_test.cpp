@@ -158,6 +158,17 @@ TEST_F(MachineTest, DivergenceAsksForACheckpointOfThisEpochOnly) {
   EXPECT_TRUE(sent(MessageType::checkpoint_request));
 }
 
+TEST_F(MachineTest, DivergenceThatOvertakesPauseDoneIsNotForgotten) {
+  protect();
+  give(Diverged{1, compare::Cause::content});
+  hear(MessageType::svm_stopped, 2);
+  give(Diverged{2, compare::Cause::pressure});
+  give(PauseDone{2});
+  hear(MessageType::committed, 2);
+  hear(MessageType::svm_running, 2);
+  EXPECT_TRUE(sent(MessageType::checkpoint_request));
+}
+
 TEST_F(MachineTest, EpochLimitAsksForACheckpoint) {
   protect();
   for (int i = 0; i < 1000 && !sent(MessageType::checkpoint_request); ++i) {
@@ -286,6 +297,18 @@ TEST_F(SecondaryTest, PartialImageIsThrownAway) {
   answer(ArbiterReply::Status::ok, protected_);
   answer(ArbiterReply::Status::ok, ours_);
   EXPECT_NE(find<TakeOver>(), nullptr);
+}
+
+TEST_F(SecondaryTest, AnSvmWithoutStateIsNotResumed) {
+  give(Boot{true, Record{1, "a", ""}});
+  give(PeerConnected{});
+  hear(MessageType::prepare);
+  give(VmStarted{});
+  hear(MessageType::checkpoint_request, 1);
+  give(SvmStopDone{1});
+  give(StepFailed{Step::receive_image, "cut"});
+  EXPECT_TRUE(sent(MessageType::secondary_gone));
+  EXPECT_EQ(find<ResumeSvm>(), nullptr);
 }
 
 TEST_F(SecondaryTest, CommittedImageIsAppliedBeforeTakingOver) {

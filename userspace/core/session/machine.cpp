@@ -102,7 +102,7 @@ void Machine::Handler::on(const StepFailed& event) {
       // The primary ends the protection when it is told; until then this side can still take over as it was.
       if (m.view_.role != Role::secondary || m.phase_ != Phase::receiving) return;
       out.emplace_back(StopStreams{});
-      out.emplace_back(ResumeSvm{});
+      if (m.committed_epoch_ != 0) out.emplace_back(ResumeSvm{});  // before, it has no state to run in
       enter(Phase::broken);
       send(MessageType::secondary_gone, 0, reason);
       return;

@@ -285,7 +285,7 @@ class Machine {
   bool peer_lost_ = false;      // found while a question was open
   bool svm_ran_early_ = false;  // svm_running came while registering
   checkpoint::Cause cause_ = checkpoint::Cause::initial;
-  std::optional<compare::Cause> diverged_early_;  // in an epoch whose checkpoint isn't over
+  std::optional<Diverged> diverged_early_;  // of an epoch whose checkpoint isn't over
   Nanos requested_at_ns_ = 0;
 
   // Secondary

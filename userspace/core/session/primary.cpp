@@ -100,19 +100,18 @@ void Machine::Handler::checkpoint_if_due() {
 }
 
 void Machine::Handler::on(const Diverged& event) {
-  if (m.view_.role != Role::primary || event.epoch != m.view_.epoch) return;
-  if (m.phase_ == Phase::idle) {
+  if (m.view_.role != Role::primary) return;
+  if (m.phase_ != Phase::idle) {
+    m.diverged_early_ = event;  // perhaps of the epoch whose PauseDone is still on its way
+  } else if (event.epoch == m.view_.epoch) {
     m.policy_.on_diverged(event.cause, now);
     checkpoint_if_due();
-  } else {
-    m.diverged_early_ = event.cause;
   }
 }
 
 void Machine::Handler::on(const PauseDone& event) {
   if (m.view_.role != Role::primary || m.phase_ != Phase::pausing) return;
   m.view_.epoch = event.epoch;
-  m.diverged_early_.reset();  // of the epoch that has just ended
   enter(Phase::wait_commit, m.config_.commit_timeout_ns);
   out.emplace_back(StreamImage{event.epoch});
 }
@@ -137,7 +136,8 @@ void Machine::Handler::compare_again() {
   m.policy_.on_checkpoint_done(m.cause_, m.requested_at_ns_, now);
   m.policy_.on_epoch_started(now);
   out.emplace_back(CompareFrom{m.view_.epoch, m.policy_.hold_ns()});
-  if (const auto early = std::exchange(m.diverged_early_, std::nullopt)) m.policy_.on_diverged(*early, now);
+  const auto early = std::exchange(m.diverged_early_, std::nullopt);
+  if (early && early->epoch == m.view_.epoch) m.policy_.on_diverged(early->cause, now);
   checkpoint_if_due();
 }
 
