@@ -75,7 +75,7 @@ def _play_protected(lab, name, rng, say, stream_seconds):
     say("host b owns the VM")
     client = _client_fields(traffic.finish(), fault_ns)
     after = hosts["b"].vm()
-    say(f"the client's stream has ended: {client['stream_failure']} failure, gap {client['gap_ms']:.0f} ms")
+    say(f"{_stream_end(client)}")
     return {
         "name": name,
         "protected_before": before["state"] == "protected",
@@ -103,7 +103,7 @@ def _play_restart(lab, rng, say, stream_seconds):
     _wait_for_guest(lab)
     say(f"the guest answers from host b, {(time.monotonic_ns() - fault_ns) / 1e9:.1f} s after the fault")
     client = _client_fields(traffic.finish(), fault_ns)
-    say(f"the client's stream has ended: {client['stream_failure']} failure, gap {client['gap_ms']:.0f} ms")
+    say(f"{_stream_end(client)}")
     return {
         "name": "restart",
         "protected_before": False,
@@ -115,6 +115,11 @@ def _play_restart(lab, rng, say, stream_seconds):
         "pause_ms_max": None,
         "owner_after": "b",
     }
+
+
+def _stream_end(client):
+    how = "whole" if client["stream_failure"] == "none" else f"by a {client['stream_failure']}"
+    return f"the client's stream has ended {how}; it stood still for {client['gap_ms']:.0f} ms"
 
 
 def _ms(vm, field):

@@ -56,8 +56,8 @@ json flow_json(const std::string& vm, const compare::FlowView& flow) {
           {"state", flow.state},
           {"bytes_matched", flow.bytes_matched},
           {"frames_held", flow.frames_held},
-          {"seq_delta", flow.seq_delta},
-          {"ts_delta", flow.ts_delta}};
+          {"seq_delta", static_cast<std::int32_t>(flow.seq_delta)},
+          {"ts_delta", static_cast<std::int32_t>(flow.ts_delta)}};
 }
 
 }  // namespace
