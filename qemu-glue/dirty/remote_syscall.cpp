@@ -36,6 +36,7 @@ constexpr std::int64_t kRestartBlock = -516;
 
 // glibc declares ptrace's argument types by request only for C; these are the kernel's.
 long trace(__ptrace_request request, pid_t pid, std::uintptr_t address, std::uintptr_t data) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): they are addresses in another process
   return ::ptrace(request, pid, reinterpret_cast<void*>(address), reinterpret_cast<void*>(data));
 }
 

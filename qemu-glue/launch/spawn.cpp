@@ -73,6 +73,7 @@ Result<pid_t> spawn(const std::vector<std::string>& args, const std::filesystem:
   UniqueFd failure_write(ends[1]);
 
   std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
   for (const auto& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));  // execvp's type, which doesn't write
   argv.push_back(nullptr);
   const Child child{argv.data(), null.get(), log_file.get(), failure_write.get(), inherited, ::getpid()};

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::vector<std::string> words_of(std::string line) {
+std::vector<std::string> words_of(const std::string& line) {
   std::istringstream stream(line.substr(0, line.find('#')));
   return {std::istream_iterator<std::string>(stream), {}};
 }

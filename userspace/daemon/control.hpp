@@ -25,7 +25,7 @@ class ControlServer {
   using Handler = std::function<nlohmann::json(const nlohmann::json& request)>;
 
   struct Limits {
-    std::size_t request_bytes_max = 64 * 1024;
+    std::size_t request_bytes_max = std::size_t{64} * 1024;
     std::size_t clients_max = 16;
     Nanos idle_ns_max = 30 * kSecond;  ///< for a client to finish its request, or to take its reply
   };

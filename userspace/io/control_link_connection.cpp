@@ -11,7 +11,7 @@
 namespace twinstep::io {
 namespace {
 
-constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
 // So that a flood of input doesn't keep the owner's loop from its timers.
 constexpr int kReadsPerCall = 16;
 

@@ -21,7 +21,7 @@ struct FlowKey {
   std::uint32_t peer_addr_be = 0;
   std::uint16_t vm_port_be = 0;
   std::uint16_t peer_port_be = 0;
-  auto operator<=>(const FlowKey&) const = default;
+  auto operator<=>(const FlowKey&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 misreads <=>
 };
 
 struct FlowKeyHash {

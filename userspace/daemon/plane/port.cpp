@@ -12,15 +12,18 @@ namespace {
 constexpr std::uint32_t kSlot = 0;
 constexpr std::size_t kEthernetBytes = 14;
 
+tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues) {
+  return fail(device + " spreads frames over " + std::to_string(queues) +
+              " queues and Twinstep reads one; run: ethtool -L " + device + " combined 1");
+}
+
 /// The mirrored copy of the uplink's largest frame must fit the link, which otherwise drops it without a word. One
 /// queue, because an AF_XDP socket serves one.
 Result<void> check_devices(const PlaneConfig& config) {
   for (const auto& device : {config.uplink, config.link}) {
     const auto queues = io::device_rx_queues(device);
     if (!queues) return tl::unexpected(queues.error());
-    if (*queues > 1)
-      return fail(device + " spreads frames over " + std::to_string(*queues) +
-                  " queues and Twinstep reads one; run: ethtool -L " + device + " combined 1");
+    if (*queues > 1) return too_many_queues(device, *queues);
   }
   const auto uplink_mtu = io::device_mtu(config.uplink);
   if (!uplink_mtu) return tl::unexpected(uplink_mtu.error());
