@@ -7,6 +7,7 @@
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/maps.h"
@@ -59,19 +60,49 @@ static __always_inline int ts_flow_opens(const struct ts_segment *segment)
 	if (!segment->tcp->syn || segment->tcp->ack)
 		return 0;
 	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
-	if (state && state->seen)
+	if (state && (state->seen & (TS_SEEN_ACK | TS_SEEN_TSECR)))
 		bpf_map_delete_elem(&ts_flows, &segment->key);
 	return 1;
 }
 
-/* The flow's differences, if there are any and they are of this epoch. */
-static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_segment *segment, __u32 epoch)
+/*
+ * The VM answers a SYN. The secondary notes the number its VM chose; a repeated answer changes nothing, whether the
+ * difference was found meanwhile or not. Elsewhere there is nothing to find out, but what was noted of another number,
+ * as secondary before a failover, is of a connection that is over.
+ */
+static __always_inline void ts_flow_answers(const struct ts_segment *segment, const struct ts_slot_config *config)
+{
+	struct ts_flow_state opening = {.epoch = config->epoch, .seen = TS_SEEN_OPENING};
+	struct ts_flow_state *state;
+
+	if (!segment->tcp->syn || !segment->tcp->ack)
+		return;
+	opening.opening_isn = bpf_ntohl(segment->tcp->seq);
+	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
+	if (state && state->epoch == opening.epoch && state->opening_isn == opening.opening_isn)
+		return;
+	if (config->link_open)
+		bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
+	else if (state && state->opening_isn)
+		bpf_map_delete_elem(&ts_flows, &segment->key);
+}
+
+/*
+ * The flow's differences, if there are any and they are of this epoch. To the VM, the first acknowledgement of an
+ * opening tells them.
+ */
+static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_segment *segment,
+							     enum ts_direction direction, __u32 epoch)
 {
 	struct ts_flow_state *state = bpf_map_lookup_elem(&ts_flows, &segment->key);
 
-	if (!state || state->epoch != epoch || !(state->seq_delta | state->ts_delta | state->ts_offset))
+	if (!state || state->epoch != epoch)
 		return 0;
-	return state;
+	if (direction == TS_TO_VM && (state->seen & TS_SEEN_OPENING) && segment->tcp->ack) {
+		state->seq_delta = state->opening_isn + 1 - bpf_ntohl(segment->tcp->ack_seq);
+		state->seen &= ~TS_SEEN_OPENING;
+	}
+	return state->seq_delta | state->ts_delta | state->ts_offset ? state : 0;
 }
 
 #endif

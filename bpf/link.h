@@ -65,7 +65,7 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 		return 0;
 	}
 	ts_note_client(ctx, &segment, state);
-	return ts_flow_differs(&segment, epoch);
+	return ts_flow_differs(&segment, TS_TO_VM, epoch);
 }
 
 static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
@@ -107,6 +107,7 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, __u32 e
 	fresh.epoch = epoch;
 	fresh.seq_delta = delta->seq_delta;
 	fresh.ts_delta = delta->ts_delta;
+	fresh.seen &= ~TS_SEEN_OPENING;
 	if (bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY))
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);

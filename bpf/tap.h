@@ -55,6 +55,14 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }
 
+/* Notes the VM's answer to a SYN. Returns the flow's differences, if there are any. */
+static __always_inline struct ts_flow_state *ts_tap_flow(const struct ts_segment *segment,
+							 const struct ts_slot_config *config)
+{
+	ts_flow_answers(segment, config);
+	return ts_flow_differs(segment, TS_FROM_VM, config->epoch);
+}
+
 SEC("xdp")
 int ts_tap(struct xdp_md *ctx)
 {
@@ -73,7 +81,7 @@ int ts_tap(struct xdp_md *ctx)
 	if (ts_parse(ctx, &packet))
 		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment) && !ts_flow_opens(&segment))
-		differs = ts_flow_differs(&segment, config->epoch);
+		differs = ts_tap_flow(&segment, config);
 	if (config->tap_mode == TS_TAP_HOLD)
 		return ts_tap_hold(ctx, *slot, config->epoch, &packet);
 	return ts_tap_direct(ctx, *slot, &packet, differs);

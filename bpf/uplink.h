@@ -46,7 +46,7 @@ static __always_inline int ts_uplink_direct(struct xdp_md *ctx, __u32 slot, __u3
 	if (ts_parse(ctx, &packet))
 		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	if (!ts_segment(ctx, slot, &packet, TS_TO_VM, &segment) && !ts_flow_opens(&segment))
-		differs = ts_flow_differs(&segment, epoch);
+		differs = ts_flow_differs(&segment, TS_TO_VM, epoch);
 	if (differs) {
 		struct ts_shift shift = {.ack = differs->seq_delta, .tsecr = -differs->ts_offset};
 

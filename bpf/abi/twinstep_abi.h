@@ -132,8 +132,9 @@ struct ts_flow_key {
 TS_ASSERT_SIZE(struct ts_flow_key, 40);
 
 /* ts_flow_state.seen */
-#define TS_SEEN_ACK 1   /* client_ack is valid */
-#define TS_SEEN_TSECR 2 /* client_tsecr is valid */
+#define TS_SEEN_ACK 1     /* client_ack is valid */
+#define TS_SEEN_TSECR 2   /* client_tsecr is valid */
+#define TS_SEEN_OPENING 4 /* the SVM answered a SYN with opening_isn; the differences are not known yet */
 
 /*
  * Per connection on the secondary (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32.
@@ -143,6 +144,9 @@ TS_ASSERT_SIZE(struct ts_flow_key, 40);
  * Differences count only if epoch equals the slot's: a checkpoint makes them void all at once.
  * A SYN without ACK, from either side, removes the entry, unless nothing was seen of the client yet: then it is a repeated
  * SYN of the same opening.
+ * TS_LINK_FLOW_DELTA may be lost, so the secondary also works seq_delta out itself: the SVM's SYN-ACK sets opening_isn and
+ * TS_SEEN_OPENING, and the client's first ACK after it says the PVM's initial number + 1. No later number can come first:
+ * what the PVM sends after its SYN-ACK leaves only when the SVM has sent it too, which takes that very ACK.
  */
 struct ts_flow_state {
 	__u32 epoch;
@@ -152,7 +156,7 @@ struct ts_flow_state {
 	__u32 client_ack;   /* the latest ack number the client sent, in the PVM's numbering */
 	__u32 client_tsecr; /* the latest TSecr the client sent: the latest PVM TSval it has surely seen */
 	__u32 seen;         /* TS_SEEN_* */
-	__u32 reserved;
+	__u32 opening_isn;  /* the SVM's initial number in its latest SYN-ACK; 0: none was seen */
 };
 TS_ASSERT_SIZE(struct ts_flow_state, 32);
 

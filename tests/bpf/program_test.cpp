@@ -112,6 +112,7 @@ void ProgramTest::set_flow(const Flow& flow, std::uint32_t epoch) {
   state.ts_delta = flow.ts_delta;
   state.ts_offset = flow.ts_offset;
   state.seen = flow.seen;
+  state.opening_isn = flow.opening_isn;
   put(skeleton_->maps.ts_flows, flow_key(kSlot), state);
 }
 

@@ -33,6 +33,7 @@ struct Flow {
   std::uint32_t ts_delta = 0;
   std::uint32_t ts_offset = 0;
   std::uint32_t seen = 0;
+  std::uint32_t opening_isn = 0;
 };
 
 /// Loads the programs in a network namespace of the test's own and runs them on single frames (BPF_PROG_TEST_RUN),

@@ -58,10 +58,7 @@ void Link::end_stream(HostIndex from) {
 }
 
 void Link::send_raw(HostIndex from, const RawFrame& frame) {
-  // A flow's difference is told once and nothing repeats it: losing it breaks the flow if the primary falls before the
-  // next checkpoint. That is a known limit of the product, not of this model, so only a cut loses it here.
-  const bool may_be_lost = !std::holds_alternative<FlowDelta>(frame);
-  if (cut_ || (may_be_lost && context_.random.chance(context_.profile.link_loss))) return;
+  if (cut_ || context_.random.chance(context_.profile.link_loss)) return;
   const Nanos arrival = context_.now() + context_.random.between(kDelayMin, context_.profile.link_delay_max);
   raw_arrival_[from] = std::max(raw_arrival_[from], arrival);
   context_.scheduler.at(raw_arrival_[from], [this, to = peer_of(from), frame] {

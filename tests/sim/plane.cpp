@@ -61,6 +61,7 @@ void Plane::hold(const Packet& packet) {
 }
 
 void Plane::produce(const Packet& packet) {
+  note_opening(packet);
   latest_.push_back(packet);
   if (latest_.size() > kReplayMax) latest_.pop_front();
   const Bytes bytes = encode(packet);
@@ -82,6 +83,7 @@ void Plane::leave(Packet packet) {
 
 void Plane::uplink_received(const Packet& packet) {
   if (gate_ == Gate::closed || gate_ == Gate::standby || !vm_) return;
+  if (gate_ == Gate::direct && work_out(packet, outlived_)) context_.mark("worked out a difference after taking over");
   Packet inbound = packet;
   inbound.ack += difference(outlived_, packet.flow);
   if (input_gated_) {
@@ -111,6 +113,7 @@ void Plane::receive(const Mirrored& frame) {
     auto& latest = client_acks_.try_emplace(packet.flow, packet.ack).first->second;
     if (compare::seq_lt(latest, packet.ack)) latest = packet.ack;
   }
+  if (work_out(packet, standing_.differences)) context_.mark("worked out a difference as secondary");
   packet.ack += difference(standing_.differences, packet.flow);
   vm_->deliver(std::move(packet));
 }
@@ -131,6 +134,23 @@ void Plane::compare(const ts_record& record, std::uint32_t epoch) {
 void Plane::receive(const FlowDelta& frame) {
   if (gate_ != Gate::standby || frame.epoch != standing_.epoch) return;
   standing_.differences[frame.flow] = frame.seq_delta;
+  standing_.openings[frame.flow].known = true;
+}
+
+void Plane::note_opening(const Packet& packet) {
+  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kSyn) || !packet.has(compare::kAck)) return;
+  Opening& opening = standing_.openings.try_emplace(packet.flow, Opening{packet.seq}).first->second;
+  if (opening.isn != packet.seq) opening = {packet.seq};
+}
+
+/// The first acknowledgement of an opening is that of the PVM's SYN-ACK. Returns whether it told a difference.
+bool Plane::work_out(const Packet& packet, Differences& differences) {
+  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kAck)) return false;
+  const auto found = standing_.openings.find(packet.flow);
+  if (found == standing_.openings.end() || std::exchange(found->second.known, true)) return false;
+  const std::uint32_t delta = found->second.isn + 1 - packet.ack;
+  differences[packet.flow] = delta;
+  return delta != 0;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -221,6 +241,7 @@ std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId i
   auto bases = comparer_->begin_epoch(epoch, context_.now());
   epoch_ = epoch;
   image_ = image;
+  standing_.openings.clear();
   // What the PVM has not read yet belongs to the new epoch, and the SVM must get it too.
   for (const Packet& unread : vm_->tap) ports_.to_link(Mirrored{epoch_, unread});
   ungate_input();
@@ -294,7 +315,7 @@ void Plane::standby() {
 }
 
 void Plane::standby_stop(std::uint32_t epoch) {
-  before_ = std::exchange(standing_, Standing{epoch, {}});
+  before_ = std::exchange(standing_, Standing{epoch, {}, {}});
   vm_->tap.clear();
 }
 

@@ -64,10 +64,16 @@ class Plane {
     Bytes bytes;
     ImageId image = 0;
   };
+  /// A SYN that the SVM answered.
+  struct Opening {
+    std::uint32_t isn = 0;  ///< the SVM's
+    bool known = false;     ///< the difference was told or worked out
+  };
   /// What the secondary knows of the flows in one epoch.
   struct Standing {
     std::uint32_t epoch = 0;
     Differences differences;  ///< SVM minus PVM
+    std::map<FlowKey, Opening> openings;
   };
 
   void hold(const Packet& packet);
@@ -75,6 +81,8 @@ class Plane {
   void speak(Packet packet);
   void leave(Packet packet);
   void deliver_inbound(Packet packet);
+  void note_opening(const Packet& packet);
+  bool work_out(const Packet& packet, Differences& differences);
   void receive(const Mirrored& frame);
   void receive(const SvmRecord& frame);
   void receive(const FlowDelta& frame);

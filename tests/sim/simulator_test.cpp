@@ -32,6 +32,7 @@ constexpr std::array kMarks = {
     "arbiter question carried out late",
     "mirrored frame of another epoch",
     "window update made",
+    "worked out a difference as secondary",
     "diverged: content",
     "diverged: stall",
     "diverged: ack",
