@@ -159,7 +159,7 @@ void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_
 Plane::Plane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Plane::~Plane() = default;
 
-Result<std::unique_ptr<Plane>> Plane::create(PlaneConfig config, const io::Tap& tap, OnDiverged on_diverged) {
+Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, const io::Tap& tap, OnDiverged on_diverged) {
   auto port = Port::open(config, tap);
   if (!port) return tl::unexpected(port.error());
   auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));
@@ -282,6 +282,8 @@ void Plane::standby_begin(std::uint32_t epoch, std::span<const compare::FlowBase
 FailoverStats Plane::take_over() {
   return impl_->call([self = impl_.get()] {
     self->require_pairing();
+    // The link first: a late frame of the client could still teach a difference, while the flows are read and written.
+    self->port->set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, false);
     self->drain();
     if (self->port->slot().epoch != self->secondary.epoch()) {
       // The checkpoint under way never came to be: the SVM goes on in its own epoch, whose differences hold again.

@@ -67,7 +67,7 @@ struct NicView {
 class Plane {
  public:
   /// tap must outlive the plane. Devices are looked up in the caller's network namespace.
-  static Result<std::unique_ptr<Plane>> create(PlaneConfig config, const io::Tap& tap, OnDiverged on_diverged);
+  static Result<std::unique_ptr<Plane>> create(const PlaneConfig& config, const io::Tap& tap, OnDiverged on_diverged);
   ~Plane();
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;

@@ -67,7 +67,10 @@ FailoverStats SecondarySide::carry_over_flows() {
   for (const auto& flow : tracker_->flows()) {
     const auto key = Port::key_of(flow.flow);
     auto state = port_.programs().flow(key).value_or(ts_flow_state{});
-    if (state.epoch != epoch()) state.seq_delta = state.ts_delta = 0;
+    if (state.epoch != epoch()) {
+      state.seq_delta = state.ts_delta = 0;
+      state.seen &= ~std::uint32_t{TS_SEEN_OPENING};
+    }
     state.epoch = epoch();
     state.ts_offset = ts_offset(state, flow.tsval);
     // A full map refuses nothing: the least recently used entry makes room.
