@@ -200,8 +200,8 @@ void Plane::schedule_tick() {
   const auto deadline = comparer_ ? comparer_->next_deadline() : std::nullopt;
   if (!deadline || (tick_at_ && *tick_at_ <= *deadline)) return;
   tick_at_ = std::max(*deadline, context_.now());
-  context_.scheduler.at(*tick_at_, [this, comparison = comparison_, at = *tick_at_] {
-    if (comparison == comparison_ && tick_at_ == at) tick();
+  context_.scheduler.at(*tick_at_, [this, life = std::weak_ptr(life_), comparison = comparison_, at = *tick_at_] {
+    if (!life.expired() && comparison == comparison_ && tick_at_ == at) tick();
   });
 }
 

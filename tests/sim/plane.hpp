@@ -115,7 +115,8 @@ class Plane {
   std::deque<Packet> gated_;
   std::vector<ts_record> epoch_records_;  // kept for Planted::keep_old_digests only
   std::optional<Nanos> tick_at_;
-  std::uint64_t comparison_ = 0;  // a tick of an earlier comparison is void
+  const std::shared_ptr<char> life_ = std::make_shared<char>();  // a tick outlives a plane whose host boots anew
+  std::uint64_t comparison_ = 0;                                 // a tick of an earlier comparison is void
 
   // Secondary
   std::optional<compare::SvmTracker> tracker_;
