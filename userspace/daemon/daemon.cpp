@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <map>
+#include <string>
 #include <utility>
 
 #include "core/compare/digest.hpp"
@@ -14,7 +16,23 @@ namespace twinstep::daemon {
 
 using nlohmann::json;
 
+namespace {
+
+/// Two VMs of one number would get each other's messages and frames.
+Result<void> check_vm_ids(const Config& config) {
+  std::map<std::uint16_t, std::string> names;
+  for (const auto& vm : config.vms) {
+    const auto [other, fresh] = names.emplace(vm_id_of(vm.name), vm.name);
+    if (!fresh)
+      return fail("the VM names " + other->second + " and " + vm.name + " give the same number: rename one of them");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config) {
+  if (const auto distinct = check_vm_ids(config); !distinct) return tl::make_unexpected(distinct.error());
   auto arbiter = io::FileArbiter::open(config.arbiter.path,
                                        [](const std::string& reason) { spdlog::error("arbiter: {}", reason); });
   if (!arbiter) return tl::make_unexpected(arbiter.error());

@@ -2,6 +2,7 @@
 #include "daemon/vm/checkpoint_log.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -22,8 +23,8 @@ std::optional<Nanos> CheckpointLog::pause_quantile_ns(double fraction) const {
   std::vector<Nanos> pauses;
   pauses.reserve(entries_.size());
   for (const auto& entry : entries_) pauses.push_back(entry.pause.total_ns());
-  const auto index =
-      std::min(pauses.size() - 1, static_cast<std::size_t>(fraction * static_cast<double>(pauses.size())));
+  const double rank = std::ceil(fraction * static_cast<double>(pauses.size()));  // nearest rank, from 1
+  const auto index = std::clamp<std::size_t>(static_cast<std::size_t>(rank), 1, pauses.size()) - 1;
   std::nth_element(pauses.begin(), pauses.begin() + static_cast<std::ptrdiff_t>(index), pauses.end());
   return pauses[index];
 }

@@ -43,7 +43,7 @@ class CheckpointLog {
   CheckpointEntry* newest(std::uint32_t epoch);
   const std::deque<CheckpointEntry>& entries() const { return entries_; }
 
-  /// The pause that `fraction` (0..1) of the logged checkpoints don't exceed; nothing: none logged.
+  /// The smallest pause that at least `fraction` (0..1) of the logged checkpoints don't exceed; nothing: none logged.
   std::optional<Nanos> pause_quantile_ns(double fraction) const;
 
  private:
