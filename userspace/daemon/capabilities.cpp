@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
@@ -76,7 +75,7 @@ class ScratchPage {
   ScratchPage& operator=(const ScratchPage&) = delete;
 
   bool valid() const { return address_ != MAP_FAILED; }
-  std::uint64_t number() const { return std::bit_cast<std::uint64_t>(address_); }
+  std::uint64_t number() const { return reinterpret_cast<std::uintptr_t>(address_); }
   void write() { *static_cast<volatile char*>(address_) = 1; }
 
  private:
@@ -118,7 +117,7 @@ Result<void> check_dirty_tracking() {
   argument.flags = qemu::kScanWriteProtectMatching | qemu::kScanCheckWriteProtectAsync;
   argument.start = page.number();
   argument.end = page.number() + kPageBytes;
-  argument.vec = std::bit_cast<std::uint64_t>(&region);
+  argument.vec = reinterpret_cast<std::uintptr_t>(&region);
   argument.vec_len = 1;
   argument.category_mask = qemu::kPageIsWritten;
   argument.return_mask = qemu::kPageIsWritten;
