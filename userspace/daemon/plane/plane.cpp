@@ -179,17 +179,6 @@ void Plane::direct() {
   impl_->call([self = impl_.get()] { self->become(Role::solo, TS_TAP_DIRECT, TS_UPLINK_DIRECT); });
 }
 
-void Plane::closed() {
-  impl_->call([self = impl_.get()] { self->become(Role::closed, TS_TAP_CLOSED, TS_UPLINK_CLOSED); });
-}
-
-void Plane::hold_primary() {
-  impl_->call([self = impl_.get()] {
-    self->require_pairing();
-    self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_MIRROR);
-  });
-}
-
 void Plane::standby() {
   impl_->call([self = impl_.get()] {
     self->require_pairing();

@@ -77,10 +77,8 @@ class Plane {
   Result<void> pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac);
 
   // Gate and roles
-  void direct();        ///< solo: frames pass both ways, in XDP
-  void closed();        ///< neither way
-  void hold_primary();  ///< protected primary: output is held and compared, input mirrored to the other host
-  void standby();       ///< secondary: output is digested and goes nowhere, input comes from the link
+  void direct();   ///< solo: frames pass both ways, in XDP
+  void standby();  ///< secondary: output is digested and goes nowhere, input comes from the link
 
   // Primary
   /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. Returns where the flows
@@ -95,7 +93,8 @@ class Plane {
   void set_hold(Nanos hold_ns);
   /// The arbiter's record says solo: lets everything held go, in order, then as direct().
   void release_all_and_direct();
-  /// The arbiter's record names another owner: drops everything held, then as closed(). Returns how many frames.
+  /// The arbiter's record names another owner: drops everything held and lets frames pass neither way. Returns how many
+  /// frames.
   std::size_t discard_and_close();
 
   // Secondary
