@@ -2,6 +2,7 @@
 #include "core/compare/digest.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -26,11 +27,14 @@ Uint128 prime_from(std::span<const std::byte, 16> seed, unsigned bits) {
   return number;
 }
 
-/// Adds words to the accumulators exactly as the XDP programs do. bytes: up to TS_DIGEST_BYTES_MAX.
-void accumulate(const ts_digest_key& key, std::span<const std::byte> bytes, __u64 (&acc)[TS_DIGEST_LIMBS]) {
-  const auto add = [&](std::size_t index, std::uint32_t word) {
-    for (std::size_t limb = 0; limb < TS_DIGEST_LIMBS; ++limb)
-      acc[limb] += std::uint64_t{word} * key.table[limb][index];
+/// The accumulators exactly as the XDP programs compute them. bytes: up to TS_DIGEST_BYTES_MAX.
+std::array<__u64, TS_DIGEST_LIMBS> accumulate(const ts_digest_key& key, std::span<const std::byte> bytes) {
+  // In variables of their own, so that the loop keeps them in registers.
+  std::uint64_t acc0 = 0, acc1 = 0, acc2 = 0;
+  const auto add = [&](std::size_t index, std::uint64_t word) {
+    acc0 += word * key.table[0][index];
+    acc1 += word * key.table[1][index];
+    acc2 += word * key.table[2][index];
   };
   const std::size_t words = bytes.size() / kWordBytes;
   for (std::size_t index = 0; index < words; ++index) {
@@ -39,10 +43,12 @@ void accumulate(const ts_digest_key& key, std::span<const std::byte> bytes, __u6
     add(index, word);
   }
   const auto tail = bytes.subspan(words * kWordBytes);
-  if (tail.empty()) return;
-  std::uint32_t word = 0;
-  std::memcpy(&word, tail.data(), tail.size());
-  add(words, word);
+  if (!tail.empty()) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, tail.data(), tail.size());
+    add(words, word);
+  }
+  return {acc0, acc1, acc2};
 }
 
 }  // namespace
@@ -86,9 +92,8 @@ Digest DigestKey::of(std::span<const std::byte> bytes) const {
   // From the last window to the first, so that one fixed power joins them (Horner).
   for (std::size_t end = bytes.size(); end > 0;) {
     const std::size_t begin = (end - 1) / TS_DIGEST_BYTES_MAX * TS_DIGEST_BYTES_MAX;
-    __u64 acc[TS_DIGEST_LIMBS] = {};
-    accumulate(table_, bytes.subspan(begin, end - begin), acc);
-    digest = modulus_.add(modulus_.multiply(digest, window_power_), reduce(acc));
+    const auto acc = accumulate(table_, bytes.subspan(begin, end - begin));
+    digest = modulus_.add(modulus_.multiply(digest, window_power_), reduce({acc[0], acc[1], acc[2]}));
     end = begin;
   }
   return digest;
