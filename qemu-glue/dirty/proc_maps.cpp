@@ -15,19 +15,23 @@ std::string_view take_until(std::string_view& line, char end) {
   return taken;
 }
 
-bool parse_hex(std::string_view text, std::uint64_t& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+bool parse_number(std::string_view text, std::uint64_t& value, int base) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   return error == std::errc() && end == text.data() + text.size();
 }
 
 }  // namespace
 
 bool parse_proc_mapping(std::string_view line, ProcMapping& mapping) {
-  if (!parse_hex(take_until(line, '-'), mapping.start) || !parse_hex(take_until(line, ' '), mapping.end)) return false;
+  constexpr int kHex = 16;
+  constexpr int kDecimal = 10;
+  if (!parse_number(take_until(line, '-'), mapping.start, kHex) ||
+      !parse_number(take_until(line, ' '), mapping.end, kHex))
+    return false;
   mapping.permissions = take_until(line, ' ');
   take_until(line, ' ');  // offset
   take_until(line, ' ');  // device
-  take_until(line, ' ');  // inode
+  if (!parse_number(take_until(line, ' '), mapping.inode, kDecimal)) return false;
   const auto path = line.find_first_not_of(' ');
   mapping.path = path == std::string_view::npos ? "" : line.substr(path);
   return mapping.permissions.size() == 4 && mapping.start < mapping.end;

@@ -16,6 +16,7 @@ namespace twinstep::qemu {
 struct ProcMapping {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
+  std::uint64_t inode = 0;
   std::string permissions;  ///< "rw-s"
   std::string path;         ///< empty, a file's path, or a name such as "[vdso]"
 };

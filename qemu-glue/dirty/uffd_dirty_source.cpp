@@ -5,6 +5,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -12,6 +13,7 @@
 
 #include "memory/os_error.hpp"
 #include "qemu-glue/dirty/remote_syscall.hpp"
+#include "qemu-glue/dirty/scratch_page.hpp"
 #include "qemu-glue/launch/pidfd.hpp"
 
 namespace twinstep::qemu {
@@ -53,77 +55,114 @@ Result<UniqueFd> create_in(pid_t pid) {
   return uffd;
 }
 
-Result<void> watch(const UniqueFd& uffd, RemoteRange ram) {
+Result<void> watch(const UniqueFd& uffd, std::span<const RemoteRange> ranges) {
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | kFeatureWriteProtectUnpopulated | kFeatureWriteProtectAsync;
   if (::ioctl(uffd.get(), UFFDIO_API, &api) != 0) {
     return fail_errno("this kernel lacks userfaultfd's asynchronous write protection (Linux 6.7 or newer)");
   }
-  uffdio_register registration{};
-  registration.range = {ram.address, ram.bytes};
-  registration.mode = UFFDIO_REGISTER_MODE_WP;
-  if (::ioctl(uffd.get(), UFFDIO_REGISTER, &registration) != 0)
-    return fail_errno("cannot watch the VM's RAM for writes");
+  for (const RemoteRange& range : ranges) {
+    uffdio_register registration{};
+    registration.range = {range.address, range.bytes};
+    registration.mode = UFFDIO_REGISTER_MODE_WP;
+    if (::ioctl(uffd.get(), UFFDIO_REGISTER, &registration) != 0)
+      return fail_errno("cannot watch the VM's RAM for writes");
+  }
+  return {};
+}
+
+Result<void> protect(const UniqueFd& uffd, std::span<const RemoteRange> ranges) {
+  for (const RemoteRange& range : ranges) {
+    uffdio_writeprotect protection{};
+    protection.range = {range.address, range.bytes};
+    protection.mode = UFFDIO_WRITEPROTECT_MODE_WP;
+    if (::ioctl(uffd.get(), UFFDIO_WRITEPROTECT, &protection) != 0)
+      return fail_errno("cannot write-protect the VM's RAM");
+  }
   return {};
 }
 
 }  // namespace
 
-Result<void> check_kernel_for_dirty_pages() {
-  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  if (!pagemap) return fail_errno("cannot open /proc/self/pagemap");
+Result<void> check_kernel_for_write_protection() {
+  ScratchPage page;
+  if (!page.valid()) return fail_errno("cannot map a page of memory");
+  const RemoteRange range{page.number(), kPageBytes};
+  UniqueFd uffd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
+  if (!uffd) return fail_errno("no userfaultfd");
+  auto pagemap = open_pagemap(::getpid());
+  if (!pagemap) return tl::unexpected(pagemap.error());
+  if (auto watched = watch(uffd, {&range, 1}); !watched) return watched;
+  if (auto protected_page = protect(uffd, {&range, 1}); !protected_page) return protected_page;
+  page.write();
+  PageRegion region{};
   PagemapScanArgument argument{};
   argument.size = sizeof(argument);
+  argument.flags = kScanWriteProtectMatching | kScanCheckWriteProtectAsync;
+  argument.start = page.number();
+  argument.end = page.number() + kPageBytes;
+  argument.vec = reinterpret_cast<std::uintptr_t>(&region);
+  argument.vec_len = 1;
   argument.category_mask = kPageIsWritten;
   argument.return_mask = kPageIsWritten;
-  // An empty range: known or not is all that's asked.
-  if (::ioctl(pagemap.get(), kPagemapScan, &argument) < 0) {
+  if (::ioctl(pagemap->get(), kPagemapScan, &argument) != 1)
     return fail_errno("this kernel lacks PAGEMAP_SCAN, by which changed memory is found (Linux 6.7 or newer)");
-  }
   return {};
 }
 
-Result<std::unique_ptr<memory::DirtySource>> UffdDirtySource::create(pid_t pid, RemoteRange ram) {
-  if (auto able = check_kernel_for_dirty_pages(); !able) return tl::unexpected(able.error());
+Result<std::unique_ptr<memory::DirtySource>> UffdDirtySource::create(pid_t pid, std::span<const RemoteRange> ram,
+                                                                     bool live) {
   auto pagemap = open_pagemap(pid);
   if (!pagemap) return tl::unexpected(pagemap.error());
   auto uffd = create_in(pid);
   if (!uffd) return tl::unexpected(uffd.error());
   if (auto watched = watch(*uffd, ram); !watched) return tl::unexpected(watched.error());
-  return std::unique_ptr<memory::DirtySource>(new UffdDirtySource(ram, std::move(*uffd), std::move(*pagemap)));
+  return std::unique_ptr<memory::DirtySource>(new UffdDirtySource(ram, live, std::move(*uffd), std::move(*pagemap)));
 }
 
-UffdDirtySource::UffdDirtySource(RemoteRange ram, UniqueFd uffd, UniqueFd pagemap)
-    : ram_(ram), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)), regions_(kRegionsPerScan) {}
+UffdDirtySource::UffdDirtySource(std::span<const RemoteRange> ram, bool live, UniqueFd uffd, UniqueFd pagemap)
+    : ram_(ram.begin(), ram.end()),
+      live_(live),
+      uffd_(std::move(uffd)),
+      pagemap_(std::move(pagemap)),
+      regions_(kRegionsPerScan) {}
 
 Result<void> UffdDirtySource::arm() {
-  uffdio_writeprotect protection{};
-  protection.range = {ram_.address, ram_.bytes};
-  protection.mode = UFFDIO_WRITEPROTECT_MODE_WP;
-  if (::ioctl(uffd_.get(), UFFDIO_WRITEPROTECT, &protection) != 0)
-    return fail_errno("cannot write-protect the VM's RAM");
-  return {};
+  return protect(uffd_, ram_);
 }
 
 Result<void> UffdDirtySource::scan(memory::PageBitmap& out) {
-  PagemapScanArgument argument{};
-  argument.size = sizeof(argument);
-  argument.flags = kScanWriteProtectMatching | kScanCheckWriteProtectAsync;
-  argument.start = ram_.address;
-  argument.end = ram_.address + ram_.bytes;
-  argument.vec = reinterpret_cast<std::uintptr_t>(regions_.data());
-  argument.vec_len = regions_.size();
-  argument.category_mask = kPageIsWritten;
-  argument.return_mask = kPageIsWritten;
-  while (argument.start < argument.end) {
-    const int found = ::ioctl(pagemap_.get(), kPagemapScan, &argument);
-    if (found < 0 && errno == EINTR) continue;
-    if (found < 0) return fail_errno("cannot scan the VM's RAM for changed pages");
-    for (std::size_t i = 0; i < static_cast<std::size_t>(found); ++i) {
-      out.set_range((regions_[i].start - ram_.address) / kPageBytes, (regions_[i].end - ram_.address) / kPageBytes);
+  return walk(out, kScanWriteProtectMatching | kScanCheckWriteProtectAsync);
+}
+
+Result<void> UffdDirtySource::peek(memory::PageBitmap& out) {
+  return walk(out, 0);
+}
+
+Result<void> UffdDirtySource::walk(memory::PageBitmap& out, std::uint64_t flags) {
+  std::size_t first = 0;
+  for (const RemoteRange& range : ram_) {
+    PagemapScanArgument argument{};
+    argument.size = sizeof(argument);
+    argument.flags = flags;
+    argument.start = range.address;
+    argument.end = range.address + range.bytes;
+    argument.vec = reinterpret_cast<std::uintptr_t>(regions_.data());
+    argument.vec_len = regions_.size();
+    argument.category_mask = kPageIsWritten;
+    argument.return_mask = kPageIsWritten;
+    while (argument.start < argument.end) {
+      const int found = ::ioctl(pagemap_.get(), kPagemapScan, &argument);
+      if (found < 0 && errno == EINTR) continue;
+      if (found < 0) return fail_errno("cannot scan the VM's RAM for changed pages");
+      for (std::size_t i = 0; i < static_cast<std::size_t>(found); ++i) {
+        out.set_range(first + (regions_[i].start - range.address) / kPageBytes,
+                      first + (regions_[i].end - range.address) / kPageBytes);
+      }
+      argument.start = argument.walk_end;
     }
-    argument.start = argument.walk_end;
+    first += range.bytes / kPageBytes;
   }
   return {};
 }

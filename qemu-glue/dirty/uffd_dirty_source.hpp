@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/result.hpp"
@@ -21,23 +22,27 @@ namespace twinstep::qemu {
 /// missed by that scan and the next one.
 class UffdDirtySource final : public memory::DirtySource {
  public:
-  /// Needs Linux 6.7 or newer and CAP_SYS_PTRACE; an Error names what is missing. Halts QEMU's main thread for about 1
-  /// ms.
-  static Result<std::unique_ptr<memory::DirtySource>> create(pid_t pid, RemoteRange ram);
+  /// `live`: whether scan() may be used while the VM runs, see uses_direct_io(). Needs Linux 6.7 or newer and
+  /// CAP_SYS_PTRACE; an Error names what is missing. Halts QEMU's main thread for about 1 ms.
+  static Result<std::unique_ptr<memory::DirtySource>> create(pid_t pid, std::span<const RemoteRange> ram, bool live);
 
   Result<void> arm() override;
   Result<void> scan(memory::PageBitmap& out) override;
+  Result<void> peek(memory::PageBitmap& out) override;
+  bool scans_live() const override { return live_; }
 
  private:
-  UffdDirtySource(RemoteRange ram, io::UniqueFd uffd, io::UniqueFd pagemap);
+  UffdDirtySource(std::span<const RemoteRange> ram, bool live, io::UniqueFd uffd, io::UniqueFd pagemap);
+  Result<void> walk(memory::PageBitmap& out, std::uint64_t flags);
 
-  RemoteRange ram_;
+  std::vector<RemoteRange> ram_;
+  bool live_;
   io::UniqueFd uffd_;  // closing it ends the watch
   io::UniqueFd pagemap_;
   std::vector<PageRegion> regions_;
 };
 
-/// Says whether this kernel can do it at all; an Error names what it lacks.
-Result<void> check_kernel_for_dirty_pages();
+/// Says whether this kernel can do it, by doing it to a page of this process; an Error names what it lacks.
+Result<void> check_kernel_for_write_protection();
 
 }  // namespace twinstep::qemu

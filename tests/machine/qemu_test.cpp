@@ -6,11 +6,14 @@
 #include <sys/syscall.h>
 
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <future>
 #include <thread>
 
 #include "qemu-glue/dirty/remote_syscall.hpp"
+#include "qemu-glue/dirty/soft_dirty_source.hpp"
+#include "qemu-glue/dirty/uffd_dirty_source.hpp"
 #include "qemu-glue/state/device_state.hpp"
 #include "qemu-glue/state/run_state.hpp"
 #include "vm_fixture.hpp"
@@ -119,16 +122,16 @@ TEST_F(Qemu, DirtyPagesOfADeadProcessAreAnError) {
   auto ram = qemu::GuestRam::open(process.pid(), 16U << 20);
   ASSERT_TRUE(ram) << ram.error().message;
   ASSERT_TRUE(process.kill(kTimeout));
-  EXPECT_FALSE(qemu::UffdDirtySource::create(process.pid(), ram->in_qemu()));
+  EXPECT_FALSE(watch(process.pid(), *ram));
 }
 
 TEST_F(Qemu, TwoWatchersAreRefused) {
   auto process = launch_empty();
   auto ram = qemu::GuestRam::open(process.pid(), 16U << 20);
   ASSERT_TRUE(ram) << ram.error().message;
-  const auto first = qemu::UffdDirtySource::create(process.pid(), ram->in_qemu());
+  const auto first = watch(process.pid(), *ram);
   ASSERT_TRUE(first) << first.error().message;
-  const auto second = qemu::UffdDirtySource::create(process.pid(), ram->in_qemu());
+  const auto second = watch(process.pid(), *ram);
   ASSERT_FALSE(second);
   EXPECT_TRUE(contains(second.error().message, "cannot watch the VM's RAM")) << second.error().message;
 }
@@ -282,22 +285,53 @@ TEST_F(DeviceState, AnotherMachineTypeIsRefused) {
   EXPECT_TRUE(contains(loaded.error().message, "QEMU refused a device state")) << loaded.error().message;
 }
 
-TEST_F(DeviceState, ScansFindTheGuestsWritesOnly) {
-  memory::PageBitmap dirty(side_->ram.bytes().size() / memory::kPageBytes);
+/// Every way to tell the guest's writes that this kernel has.
+class Tracking : public DeviceState, public ::testing::WithParamInterface<qemu::DirtyTracking> {
+ protected:
+  void SetUp() override {
+    DeviceState::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    const auto able = GetParam() == qemu::DirtyTracking::soft_dirty ? qemu::check_kernel_for_soft_dirty()
+                                                                    : qemu::check_kernel_for_write_protection();
+    if (!able) GTEST_SKIP() << able.error().message;
+    side_->dirty.reset();  // two watchers of one kind are refused
+    auto dirty = qemu::watch_ram(GetParam(), side_->process.pid(), side_->ram.in_qemu(), false);
+    ASSERT_TRUE(dirty) << dirty.error().message;
+    side_->dirty = std::move(*dirty);
+  }
+
+  std::size_t scanned() {
+    found_.clear();
+    EXPECT_TRUE(side_->dirty->scan(found_));
+    return found_.count();
+  }
+
+  memory::PageBitmap found_{kGuestBytes / memory::kPageBytes};
+};
+
+TEST_P(Tracking, FindsTheGuestsWritesOnlyAndAllOfThem) {
   ASSERT_TRUE(side_->dirty->arm());
-  const auto page = side_->ram.bytes().subspan(0, 1);
-  page[0] = page[0];  // through this process's own mapping
-  ASSERT_TRUE(side_->dirty->scan(dirty));
-  EXPECT_EQ(dirty.count(), 0U) << "the VM is stopped";
+  const auto ram = side_->ram.bytes();
+  ram[0] = ram[0];  // through this process's own mapping
+  EXPECT_EQ(scanned(), 0U) << "the VM is stopped";
+  const std::vector<std::byte> before(ram.begin(), ram.end());
   ASSERT_TRUE(qemu::cont(qmp(), kTimeout));
   std::this_thread::sleep_for(milliseconds(500));
   ASSERT_TRUE(qemu::stop(qmp(), kTimeout));
-  ASSERT_TRUE(side_->dirty->scan(dirty));
-  EXPECT_GT(dirty.count(), 200U) << "the guest writes 2000 pages per second";
-  dirty.clear();
-  ASSERT_TRUE(side_->dirty->scan(dirty));
-  EXPECT_EQ(dirty.count(), 0U) << "each write is told once";
+  memory::PageBitmap seen(found_.pages());
+  ASSERT_TRUE(side_->dirty->peek(seen));
+  EXPECT_GT(scanned(), 200U) << "the guest writes 2000 pages per second";
+  EXPECT_TRUE(seen == found_) << "a look changes nothing";
+  for (std::size_t page = 0; page < found_.pages(); ++page) {
+    const auto at = page * memory::kPageBytes;
+    EXPECT_TRUE(found_.test(page) || std::memcmp(before.data() + at, ram.data() + at, memory::kPageBytes) == 0) << page;
+  }
+  EXPECT_EQ(scanned(), 0U) << "each write is told once";
 }
+
+INSTANTIATE_TEST_SUITE_P(EachKind, Tracking,
+                         ::testing::Values(qemu::DirtyTracking::write_protection, qemu::DirtyTracking::soft_dirty),
+                         [](const auto& instance) { return qemu::to_string(instance.param); });
 
 }  // namespace
 }  // namespace twinstep::machine_test

@@ -134,6 +134,12 @@ bool wait_tick(const std::filesystem::path& run_dir, std::uint64_t tick, std::ch
   return true;
 }
 
+Result<std::unique_ptr<memory::DirtySource>> watch(pid_t pid, const qemu::GuestRam& ram) {
+  const auto tracking = qemu::probe_dirty_tracking();
+  if (!tracking) return tl::unexpected(tracking.error());
+  return qemu::watch_ram(*tracking, pid, ram.in_qemu(), false);
+}
+
 Result<Side> start_side(const qemu::VmSpec& spec) {
   auto process = qemu::launch(spec, kTimeout);
   if (!process) return tl::unexpected(process.error());
@@ -141,7 +147,7 @@ Result<Side> start_side(const qemu::VmSpec& spec) {
   if (!features) return tl::unexpected(features.error());
   auto ram = qemu::GuestRam::open(process->pid(), spec.memory_bytes);
   if (!ram) return tl::unexpected(ram.error());
-  auto dirty = qemu::UffdDirtySource::create(process->pid(), ram->in_qemu());
+  auto dirty = watch(process->pid(), *ram);
   if (!dirty) return tl::unexpected(dirty.error());
   return Side{spec.run_dir, std::move(*process), *features, std::move(*ram), std::move(*dirty)};
 }

@@ -12,7 +12,7 @@
 #include "core/result.hpp"
 #include "io/unique_fd.hpp"
 #include "qemu-glue/dirty/guest_ram.hpp"
-#include "qemu-glue/dirty/uffd_dirty_source.hpp"
+#include "qemu-glue/dirty/tracking.hpp"
 #include "qemu-glue/launch/probe.hpp"
 #include "qemu-glue/launch/process.hpp"
 
@@ -52,6 +52,9 @@ qemu::VmSpec empty_spec(const std::filesystem::path& run_dir);
 /// The latest tick that the guest printed on its serial console; nothing: none.
 std::optional<std::uint64_t> last_tick(const std::filesystem::path& run_dir);
 bool wait_tick(const std::filesystem::path& run_dir, std::uint64_t tick, std::chrono::seconds timeout);
+
+/// Watches a VM's RAM as this kernel can.
+Result<std::unique_ptr<memory::DirtySource>> watch(pid_t pid, const qemu::GuestRam& ram);
 
 /// A running VM and all that a checkpoint needs of it.
 struct Side {

@@ -2,14 +2,9 @@
 #include "daemon/capabilities.hpp"
 
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/userfaultfd.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,15 +18,13 @@
 
 #include "io/os_error.hpp"
 #include "io/unique_fd.hpp"
-#include "qemu-glue/dirty/pagemap_scan.hpp"
+#include "qemu-glue/dirty/tracking.hpp"
 
 namespace twinstep::daemon {
 namespace {
 
 using io::fail_os;
 using io::UniqueFd;
-
-constexpr std::size_t kPageBytes = 4096;
 
 std::uint64_t effective_capabilities() {
   std::ifstream status("/proc/self/status");
@@ -62,67 +55,9 @@ Result<void> check_privileges() {
   return {};
 }
 
-/// A page of shared memory, as guest RAM is, for the time of a probe.
-class ScratchPage {
- public:
-  ScratchPage()
-      : address_(
-            ::mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)) {}
-  ~ScratchPage() {
-    if (valid()) ::munmap(address_, kPageBytes);
-  }
-  ScratchPage(const ScratchPage&) = delete;
-  ScratchPage& operator=(const ScratchPage&) = delete;
-
-  bool valid() const { return address_ != MAP_FAILED; }
-  std::uint64_t number() const { return reinterpret_cast<std::uintptr_t>(address_); }
-  void write() { *static_cast<volatile char*>(address_) = 1; }
-
- private:
-  void* address_;
-};
-
-/// Write-protects the page asynchronously: its first write is noted and goes on.
-Result<UniqueFd> watch(const ScratchPage& page) {
-  UniqueFd watcher(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
-  if (!watcher) return fail_os("this kernel does not let twinstepd watch memory (userfaultfd)");
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = qemu::kFeatureWriteProtectUnpopulated | qemu::kFeatureWriteProtectAsync;
-  uffdio_register registration{};
-  registration.range = {page.number(), kPageBytes};
-  registration.mode = UFFDIO_REGISTER_MODE_WP;
-  uffdio_writeprotect protection{};
-  protection.range = registration.range;
-  protection.mode = UFFDIO_WRITEPROTECT_MODE_WP;
-  if (::ioctl(watcher.get(), UFFDIO_API, &api) != 0 || ::ioctl(watcher.get(), UFFDIO_REGISTER, &registration) != 0 ||
-      ::ioctl(watcher.get(), UFFDIO_WRITEPROTECT, &protection) != 0)
-    return fail(
-        "this kernel cannot tell which memory a VM writes (userfaultfd's asynchronous write protection): use "
-        "Linux 6.7 or newer");
-  return watcher;
-}
-
 Result<void> check_dirty_tracking() {
-  ScratchPage page;
-  if (!page.valid()) return fail_os("cannot map a page of memory");
-  const auto watcher = watch(page);
-  if (!watcher) return tl::unexpected(watcher.error());
-  page.write();
-
-  const UniqueFd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  qemu::PageRegion region{};
-  qemu::PagemapScanArgument argument{};
-  argument.size = sizeof argument;
-  argument.flags = qemu::kScanWriteProtectMatching | qemu::kScanCheckWriteProtectAsync;
-  argument.start = page.number();
-  argument.end = page.number() + kPageBytes;
-  argument.vec = reinterpret_cast<std::uintptr_t>(&region);
-  argument.vec_len = 1;
-  argument.category_mask = qemu::kPageIsWritten;
-  argument.return_mask = qemu::kPageIsWritten;
-  if (!pagemap || ::ioctl(pagemap.get(), qemu::kPagemapScan, &argument) != 1)
-    return fail("this kernel cannot list the memory that a VM wrote (PAGEMAP_SCAN): use Linux 6.7 or newer");
+  const auto tracking = qemu::probe_dirty_tracking();
+  if (!tracking) return tl::unexpected(tracking.error());
   return {};
 }
 

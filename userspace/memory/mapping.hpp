@@ -14,8 +14,13 @@ class Mapping {
  public:
   /// Private zeroed memory, huge pages advised. Costs real memory only where it is touched.
   static Result<Mapping> anonymous(std::size_t bytes);
-  /// The first `bytes` of a file, shared with everybody else who maps it. The descriptor may be closed afterwards.
-  static Result<Mapping> shared(int fd, std::size_t bytes);
+  /// The first `bytes` of a file.
+  struct Piece {
+    int fd = -1;
+    std::size_t bytes = 0;
+  };
+  /// Files one after the other, shared with everybody else who maps them. The descriptors may be closed afterwards.
+  static Result<Mapping> shared(std::span<const Piece> pieces);
 
   Mapping() = default;
   ~Mapping();

@@ -34,8 +34,11 @@ Result<void> PrimaryMemory::start() {
 }
 
 Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation) {
+  const bool live = source_->scans_live();
   // What is found here needn't be sent twice: it is copied after this scan.
-  if (auto scanned = source_->scan(pending_); !scanned) return tl::unexpected(scanned.error());
+  if (live) {
+    if (auto scanned = source_->scan(pending_); !scanned) return tl::unexpected(scanned.error());
+  }
   ImageHeader header;
   header.kind = ImageKind::live_round;
   header.generation = generation;
@@ -46,8 +49,10 @@ Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t g
   if (step) step = sender.finish({}, {});
   if (!step) return tl::unexpected(step.error());
   pending_.clear();
-  if (auto scanned = source_->scan(pending_); !scanned) return tl::unexpected(scanned.error());
-  return LiveRound{header.pages, pending_.count(), sender.bytes_sent()};
+  // A look is enough to tell what is left; the pages stay the source's until the VM is stopped.
+  PageBitmap left(pages());
+  if (auto found = live ? source_->scan(pending_) : source_->peek(left); !found) return tl::unexpected(found.error());
+  return LiveRound{header.pages, live ? pending_.count() : left.count(), sender.bytes_sent(), live};
 }
 
 // From copies, as a page that the guest writes during the send would not match its checksum.

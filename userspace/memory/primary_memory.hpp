@@ -20,6 +20,7 @@ struct LiveRound {
   std::uint64_t pages_left =
       0;  ///< written while the round went on: what another round, or the checkpoint, has to send
   std::uint64_t bytes_sent = 0;
+  bool repeatable = true;  ///< false: another round would send nothing, only the checkpoint's scan tells what is left
 };
 
 /// What the pause of a checkpoint found.

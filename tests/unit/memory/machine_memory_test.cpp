@@ -29,6 +29,11 @@ class Vm final : public DirtySource {
     written_.clear();
     return {};
   }
+  Result<void> peek(PageBitmap& out) override {
+    out |= written_;
+    return {};
+  }
+  bool scans_live() const override { return true; }
   void write(std::size_t page, unsigned char value) {
     std::memset(ram.data() + page * kPageBytes, value, kPageBytes);
     written_.set(page);

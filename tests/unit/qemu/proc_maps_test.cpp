@@ -16,6 +16,7 @@ TEST(ProcMaps, ReadsALine) {
       mapping));
   EXPECT_EQ(mapping.start, 0x7f0000000000U);
   EXPECT_EQ(mapping.end, 0x7f0010000000U);
+  EXPECT_EQ(mapping.inode, 2051U);
   EXPECT_EQ(mapping.permissions, "rw-s");
   EXPECT_EQ(mapping.path, "/memfd:memory-backend-memfd (deleted)");
   ASSERT_TRUE(parse_proc_mapping("1000-2000 rw-p 00000000 00:00 0 ", mapping));

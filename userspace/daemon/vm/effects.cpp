@@ -157,7 +157,7 @@ Result<void> Vm::sync_live(std::uint64_t generation) {
     if (!done) return tl::make_unexpected(done.error());
     spdlog::info("{}: synchronised, round {}: {} pages sent, {} left", config_.name, round, done->pages_sent,
                  done->pages_left);
-    if (done->pages_left <= kLivePagesLeftMax) break;
+    if (done->pages_left <= kLivePagesLeftMax || !done->repeatable) break;
   }
   return {};
 }

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "qemu-glue/dirty/uffd_dirty_source.hpp"
+#include "qemu-glue/dirty/tracking.hpp"
 #include "qemu-glue/launch/probe.hpp"
 #include "qemu-glue/state/run_state.hpp"
 
@@ -106,7 +106,11 @@ Result<void> Guest::watch_memory() {
   if (dirty_) return {};
   auto ram = qemu::GuestRam::open(qemu_.pid(), memory_bytes_);
   if (!ram) return tl::make_unexpected(ram.error());
-  auto dirty = qemu::UffdDirtySource::create(qemu_.pid(), ram->in_qemu());
+  const auto tracking = qemu::probe_dirty_tracking();
+  if (!tracking) return tl::make_unexpected(tracking.error());
+  const auto direct_io = qemu::uses_direct_io(qemu_.qmp(), kQmpTimeout);
+  if (!direct_io) return tl::make_unexpected(direct_io.error());
+  auto dirty = qemu::watch_ram(*tracking, qemu_.pid(), ram->in_qemu(), *direct_io);
   if (!dirty) return tl::make_unexpected(dirty.error());
   ram_.emplace(std::move(*ram));
   dirty_ = std::move(*dirty);
