@@ -45,4 +45,26 @@ struct ProbeOptions {
 /// Echo requests (RFC 792) or datagrams to a UDP echo port, every interval; each answer's payload is checked.
 Result<nlohmann::json> run_probe(const ProbeOptions& options);
 
+enum class LoadKind : std::uint8_t {
+  download,    ///< one GET without end
+  upload,      ///< PUTs on one connection
+  requests,    ///< GETs, each on a new connection
+  persistent,  ///< GETs on one connection
+  udp,         ///< datagrams to the echo port
+  opened,      ///< connections that the guest opens to the client
+  clock,       ///< GETs of the guest's clock, on one connection: no two machines give the same answer
+};
+
+struct LoadOptions {
+  LoadKind kind = LoadKind::requests;
+  sockaddr_in address{};
+  std::uint64_t seconds = 5;
+  std::uint64_t clients = 1;     // each has at most one operation under way
+  std::uint64_t bytes = 10'000;  // of one operation; at least 8
+};
+
+/// As many operations as the guest manages, each one checked. A stop signal ends the load when the operations under way
+/// are over.
+Result<nlohmann::json> run_load(const LoadOptions& options);
+
 }  // namespace twinstep::lab

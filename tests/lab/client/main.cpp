@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <exception>
 #include <iostream>
+#include <map>
+#include <string>
 
 #include "commands.hpp"
 #include "system.hpp"
@@ -13,6 +15,14 @@ namespace {
 constexpr std::uint64_t kSecondsMax = 86'400;
 constexpr std::uint64_t kProbeBytesMin = 8;
 constexpr std::uint64_t kProbeBytesMax = 65'000;
+constexpr std::uint64_t kLoadBytesMax = 100'000'000;
+constexpr std::uint64_t kLoadClientsMax = 64;
+
+const std::map<std::string, LoadKind> kLoadKinds = {
+    {"download", LoadKind::download}, {"upload", LoadKind::upload},
+    {"requests", LoadKind::requests}, {"persistent", LoadKind::persistent},
+    {"udp", LoadKind::udp},           {"opened", LoadKind::opened},
+    {"clock", LoadKind::clock}};
 
 struct CommandLine {
   std::string host;
@@ -21,6 +31,7 @@ struct CommandLine {
   StreamOptions stream;
   RequestsOptions requests;
   ProbeOptions probe;
+  LoadOptions load;
 };
 
 void add_common(CLI::App* command, CommandLine& line, std::uint64_t& seconds) {
@@ -57,13 +68,27 @@ CLI::App* add_probe(CLI::App& app, CommandLine& line, const std::string& name, c
   return command;
 }
 
+void add_load(CLI::App& app, CommandLine& line) {
+  CLI::App* command = app.add_subcommand("load", "As many operations as the guest manages");
+  add_common(command, line, line.load.seconds);
+  command->add_option("--kind", line.load.kind, "What an operation is")
+      ->required()
+      ->transform(CLI::CheckedTransformer(kLoadKinds));
+  command->add_option("--clients", line.load.clients, "How many do them at the same time")
+      ->check(CLI::Range(std::uint64_t{1}, kLoadClientsMax));
+  command->add_option("--bytes", line.load.bytes, "Size of one operation")
+      ->check(CLI::Range(kProbeBytesMin, kLoadBytesMax));
+}
+
 Result<nlohmann::json> run_command(const std::string& name, CommandLine& line) {
-  const std::uint16_t port = name == "udp" ? line.udp_port : line.http_port;
+  const bool datagrams = name == "udp" || (name == "load" && line.load.kind == LoadKind::udp);
+  const std::uint16_t port = datagrams ? line.udp_port : line.http_port;
   const auto address = parse_address(line.host, port);
   if (!address) return tl::unexpected(address.error());
-  line.stream.address = line.requests.address = line.probe.address = *address;
+  line.stream.address = line.requests.address = line.probe.address = line.load.address = *address;
   count_stop_signals();
   if (name == "stream") return run_stream(line.stream);
+  if (name == "load") return run_load(line.load);
   if (name == "requests") return run_requests(line.requests);
   line.probe.kind = name == "udp" ? ProbeKind::kUdp : ProbeKind::kIcmp;
   return run_probe(line.probe);
@@ -75,6 +100,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   add_stream(app, line);
   add_requests(app, line);
+  add_load(app, line);
   add_probe(app, line, "ping", "ICMP echo requests");
   add_probe(app, line, "udp", "Datagrams to the UDP echo port")->add_option("--port", line.udp_port, "Port");
   CLI11_PARSE(app, argc, argv);

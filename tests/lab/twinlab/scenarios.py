@@ -42,18 +42,29 @@ def play(lab, name, rng, say, stream_seconds=STREAM_SECONDS):
     return _play_protected(lab, name, rng, say, stream_seconds)
 
 
-def start_protected_pair(lab, say, dirty=None):
-    """Both hosts up, the guest running on a and protected by b. Returns the hosts by name."""
+def start_solo(lab, say, dirty=None):
+    """Both hosts up, the guest running unprotected on a. Returns the hosts by name."""
     hosts = lab.twinstep_hosts()
     for host in hosts.values():
         host.start(lab.image, dirty)
     say("both hosts run twinstepd; the guest boots on a")
     _wait_for_guest(lab)
-    say("the guest answers; protecting it")
+    return hosts
+
+
+def protect(hosts, say):
+    """Protects the VM that runs solo on a."""
     begin = time.monotonic()
     hosts["a"].control("vm", "protect", "name", VM)
     hosts["a"].wait_for_state(("protected",), PROTECT_TIMEOUT_S)
     say(f"protected after {time.monotonic() - begin:.1f} s")
+
+
+def start_protected_pair(lab, say, dirty=None):
+    """Both hosts up, the guest running on a and protected by b. Returns the hosts by name."""
+    hosts = start_solo(lab, say, dirty)
+    say("the guest answers; protecting it")
+    protect(hosts, say)
     return hosts
 
 

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What protection costs a real guest's clients: throughput and latency of eight kinds of traffic, unprotected, mirrored
+(both VMs run, nothing is compared: the ceiling on shared cores), and protected."""
+
+import sys
+import time
+
+import figures
+from mirrored import Mirror
+from twinlab import scenarios
+from twinlab.lab import Lab, exit_on_signals
+from twinlab.system import LabError
+
+# name: (unit, arguments of the client's load)
+ROWS = {
+    "download": ("MB/s", ("--kind", "download", "--bytes", 1_000_000)),
+    "upload": ("MB/s", ("--kind", "upload", "--bytes", 4_000_000)),
+    "requests_1": ("requests/s", ("--kind", "requests", "--bytes", 1_000)),
+    "requests_8": ("requests/s", ("--kind", "requests", "--bytes", 1_000, "--clients", 8)),
+    "persistent_16": ("requests/s", ("--kind", "persistent", "--bytes", 1_000, "--clients", 16)),
+    "udp_echo": ("round trips/s", ("--kind", "udp", "--bytes", 200)),
+    "guest_opened": ("connections/s", ("--kind", "opened", "--bytes", 1_000)),
+    "clock_in_reply": ("replies/s", ("--kind", "clock", "--clients", 8)),
+}
+MODES = ("unprotected", "protected", "mirrored")
+MIRROR_TRIES = 3
+# The guest's own work after a change, and translated code that has to be made again.
+SETTLE_S = 0.5
+
+
+def parse_arguments():
+    parser = figures.parser(__doc__)
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="interleaved runs of everything")
+    parser.add_argument("--seconds", type=int, default=2, metavar="S", help="length of one measurement")
+    parser.add_argument("--rows", default=",".join(ROWS), metavar="NAMES", help="only these, with commas between")
+    parser.add_argument("--modes", default=",".join(MODES), metavar="NAMES", help="only these, with commas between")
+    arguments = parser.parse_args()
+    arguments.rows = arguments.rows.split(",")
+    arguments.modes = arguments.modes.split(",")
+    for asked, known in ((arguments.rows, ROWS), (arguments.modes, MODES)):
+        if unknown := set(asked) - set(known):
+            parser.error(f"there is no {', '.join(unknown)}, only {', '.join(known)}")
+    return arguments
+
+
+def difference(after, before):
+    return {cause: count - before.get(cause, 0) for cause, count in after.items() if count != before.get(cause, 0)}
+
+
+class Bench:
+    """Takes the samples: self.samples[row][mode] is a list with one entry for each run."""
+
+    def __init__(self, arguments):
+        self._arguments = arguments
+        self.samples = {row: {mode: [] for mode in arguments.modes} for row in arguments.rows}
+
+    def run(self, number):
+        with Lab() as lab:
+            hosts = scenarios.start_solo(lab, print)
+            if "unprotected" in self._arguments.modes:
+                for row in self._arguments.rows:
+                    self._sample(lab, hosts, row, "unprotected")
+            if self._arguments.modes != ["unprotected"]:
+                scenarios.protect(hosts, print)
+                self._run_protected(lab, hosts)
+        print(f"run {number} of {self._arguments.runs} is over", flush=True)
+
+    def _run_protected(self, lab, hosts):
+        for row in self._arguments.rows:
+            for mode in self._arguments.modes:
+                if mode not in ("unprotected", "mirrored"):
+                    self._sample(lab, hosts, row, mode)
+        if "mirrored" in self._arguments.modes:
+            mirror = Mirror(hosts)
+            for row in self._arguments.rows:
+                self._sample_mirrored(lab, hosts, row, mirror)
+
+    def _sample_mirrored(self, lab, hosts, row, mirror):
+        for _ in range(MIRROR_TRIES):
+            mirror.begin()
+            time.sleep(SETTLE_S)
+            sample = self._measure(lab, hosts, row)
+            if mirror.lasts():
+                self._keep(row, "mirrored", sample)
+                return
+        causes = hosts["a"].vm()["checkpoints_by_cause"]
+        raise LabError(f"{row}: each of {MIRROR_TRIES} mirrored measurements was cut short by a checkpoint: {causes}")
+
+    def _sample(self, lab, hosts, row, mode):
+        time.sleep(SETTLE_S)
+        self._keep(row, mode, self._measure(lab, hosts, row))
+
+    def _measure(self, lab, hosts, row):
+        unit, load = ROWS[row]
+        before = hosts["a"].vm()
+        report = lab.client_program("load", *load, "--seconds", self._arguments.seconds).report()
+        after = hosts["a"].vm()
+        if after["state"] != before["state"]:
+            raise LabError(f"{row}: the VM was {before['state']} and is {after['state']}: {after.get('last_reason')}")
+        seconds = (report["end_ns"] - report["start_ns"]) / 1e9
+        amount = report["bytes"] / 1e6 if unit == "MB/s" else report["operations"]
+        return {"throughput": amount / seconds, "p50": report["latency_ms_p50"], "p99": report["latency_ms_p99"],
+                "gap_ms_max": report["gap_ms_max"], "wrong_bytes": report["bytes_wrong"],
+                "failures": sum(report["failures"].values()),
+                "checkpoints_by_cause": difference(after["checkpoints_by_cause"], before["checkpoints_by_cause"])}
+
+    def _keep(self, row, mode, sample):
+        self.samples[row][mode].append(sample)
+        causes = " ".join(f"{cause} {count}" for cause, count in sample["checkpoints_by_cause"].items())
+        print(f"{row:15} {mode:12} {sample['throughput']:9.1f} {ROWS[row][0]:14} p50 {sample['p50']:7.2f} ms  "
+              f"p99 {sample['p99']:7.2f} ms  wrong {sample['wrong_bytes']}  failed {sample['failures']}  {causes}",
+              flush=True)
+
+
+def total_causes(samples):
+    total = {}
+    for sample in samples:
+        for cause, count in sample["checkpoints_by_cause"].items():
+            total[cause] = total.get(cause, 0) + count
+    return total
+
+
+def summary(unit, samples):
+    return {
+        "unit": unit,
+        "throughput": round(figures.median([sample["throughput"] for sample in samples]), 2),
+        "throughput_runs": [round(sample["throughput"], 2) for sample in samples],
+        "latency_ms": {"p50": round(figures.median([sample["p50"] for sample in samples]), 3),
+                       "p99": round(figures.median([sample["p99"] for sample in samples]), 3)},
+        "gap_ms_max": round(max(sample["gap_ms_max"] for sample in samples), 1),
+        "wrong_bytes": sum(sample["wrong_bytes"] for sample in samples),
+        "failures": sum(sample["failures"] for sample in samples),
+        "checkpoints_by_cause": total_causes(samples),
+    }
+
+
+def over(modes, one, other):
+    """Throughput of one mode over another's, or None when either wasn't measured or did nothing."""
+    if one not in modes or other not in modes or modes[other]["throughput"] == 0:
+        return None
+    return round(modes[one]["throughput"] / modes[other]["throughput"], 3)
+
+
+def make_row(name, by_mode):
+    modes = {mode: summary(ROWS[name][0], samples) for mode, samples in by_mode.items() if samples}
+    row = {"name": name, **modes, "ratio": over(modes, "protected", "mirrored"),
+           "wrong_bytes": sum(mode["wrong_bytes"] for mode in modes.values())}
+    if "protected" in modes:
+        row |= {key: modes["protected"][key] for key in ("checkpoints_by_cause", "gap_ms_max")}
+    return row
+
+
+def main():
+    arguments = parse_arguments()
+    exit_on_signals()
+    conditions = figures.conditions()
+    bench = Bench(arguments)
+    for number in range(1, arguments.runs + 1):
+        bench.run(number)
+    rows = [make_row(name, by_mode) for name, by_mode in bench.samples.items()]
+    figures.write(arguments.json, {"conditions": conditions, "runs": arguments.runs, "seconds": arguments.seconds,
+                                   "rows": rows})
+    for row in rows:
+        print(f"{row['name']:15} protected / mirrored {row['ratio']}  wrong bytes {row['wrong_bytes']}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"Error: {error}")
