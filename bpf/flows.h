@@ -4,8 +4,6 @@
 #define TWINSTEP_FLOWS_H
 
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/ip.h>
 #include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -31,19 +29,12 @@ static __always_inline int ts_segment(struct xdp_md *ctx, __u32 slot, const stru
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = data + ETH_HLEN;
-	struct tcphdr *tcp = data + (packet->tcp_offset & 0xff);
-	int from_vm = direction == TS_FROM_VM;
+	struct tcphdr *tcp = data + (packet->transport_offset & 0xff);
 
-	if (packet->class != TS_CLASS_TCP || (void *)(ip + 1) > end || (void *)(tcp + 1) > end)
+	if (packet->kind != TS_CLASS_TCP || (void *)(tcp + 1) > end ||
+	    ts_packet_key(data, end, packet, direction == TS_FROM_VM, &segment->key))
 		return -1;
-	__builtin_memset(&segment->key, 0, sizeof(segment->key));
-	__builtin_memcpy(segment->key.vm_addr, from_vm ? &ip->saddr : &ip->daddr, 4);
-	__builtin_memcpy(segment->key.peer_addr, from_vm ? &ip->daddr : &ip->saddr, 4);
-	segment->key.vm_port_be = from_vm ? tcp->source : tcp->dest;
-	segment->key.peer_port_be = from_vm ? tcp->dest : tcp->source;
 	segment->key.slot = slot;
-	segment->key.family = 4;
 	segment->tcp = tcp;
 	return 0;
 }

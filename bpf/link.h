@@ -72,7 +72,7 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 					  __u32 frame_epoch)
 {
 	struct ts_flow_state *differs;
-	struct ts_packet packet;
+	struct ts_packet packet = {};
 
 	if (!config->link_open || frame_epoch != config->epoch)
 		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
@@ -82,7 +82,7 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 	if (differs) {
 		struct ts_shift shift = {.ack = differs->seq_delta, .tsecr = differs->ts_delta};
 
-		if (ts_rewrite_tcp(ctx, packet.tcp_offset, &shift))
+		if (ts_rewrite_tcp(ctx, packet.transport_offset, &shift))
 			return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 		ts_end(slot, TS_COUNT_LINK_REWRITTEN, 0);
 	}

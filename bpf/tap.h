@@ -30,7 +30,7 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 	meta->epoch = epoch;
 	meta->payload_bytes = packet->payload_bytes;
 	meta->payload_offset = packet->payload_offset;
-	meta->class_flags = packet->class | flags << 4;
+	meta->class_flags = packet->kind | flags << 4;
 	return 0;
 }
 
@@ -48,7 +48,7 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 	if (differs) {
 		struct ts_shift shift = {.seq = -differs->seq_delta, .tsval = differs->ts_offset};
 
-		if (ts_rewrite_tcp(ctx, packet->tcp_offset, &shift))
+		if (ts_rewrite_tcp(ctx, packet->transport_offset, &shift))
 			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	}
 	return ts_end_redirect(slot, TS_COUNT_TAP_DIRECT, TS_COUNT_TAP_ERROR,
@@ -71,7 +71,7 @@ int ts_tap(struct xdp_md *ctx)
 	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
 	struct ts_flow_state *differs = 0;
 	struct ts_segment segment;
-	struct ts_packet packet;
+	struct ts_packet packet = {};
 
 	/* A tap that no slot knows has nobody to speak for it. */
 	if (!config)

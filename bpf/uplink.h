@@ -41,7 +41,7 @@ static __always_inline int ts_uplink_direct(struct xdp_md *ctx, __u32 slot, __u3
 {
 	struct ts_flow_state *differs = 0;
 	struct ts_segment segment;
-	struct ts_packet packet;
+	struct ts_packet packet = {};
 
 	if (ts_parse(ctx, &packet))
 		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
@@ -50,7 +50,7 @@ static __always_inline int ts_uplink_direct(struct xdp_md *ctx, __u32 slot, __u3
 	if (differs) {
 		struct ts_shift shift = {.ack = differs->seq_delta, .tsecr = -differs->ts_offset};
 
-		if (ts_rewrite_tcp(ctx, packet.tcp_offset, &shift))
+		if (ts_rewrite_tcp(ctx, packet.transport_offset, &shift))
 			return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	}
 	return ts_end_redirect(slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,

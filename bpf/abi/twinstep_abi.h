@@ -16,7 +16,7 @@
 #endif
 
 /* Bumped with every incompatible change of this header; the daemons compare it when they meet. */
-#define TS_ABI_VERSION 1
+#define TS_ABI_VERSION 2
 
 /* IEEE 802 local experimental EtherType 1: everything Twinstep sends on the link in raw frames. */
 #define TS_ETHERTYPE 0x88B5
@@ -38,8 +38,8 @@ TS_ASSERT_SIZE(struct ts_digest_key, TS_DIGEST_LIMBS *TS_DIGEST_WORDS * 4);
 
 /* What a frame is to the comparison. */
 enum ts_class {
-	TS_CLASS_TCP = 1,   /* TCP over IPv4, not fragmented: compared as a byte stream */
-	TS_CLASS_DATAGRAM = 2, /* any other IPv4 packet: compared as a whole, order doesn't matter */
+	TS_CLASS_TCP = 1,   /* TCP over IPv4 or IPv6, not fragmented: compared as a byte stream */
+	TS_CLASS_DATAGRAM = 2, /* any other IP packet: compared as a whole, order doesn't matter */
 	TS_CLASS_ARP = 3,   /* compared as a whole */
 	TS_CLASS_OTHER = 4, /* any other Ethernet payload: compared as a whole */
 	TS_CLASS_SOFT = 5,  /* multicast chatter: released at once, never causes a checkpoint */
@@ -52,8 +52,8 @@ enum ts_class {
  * Lies directly in front of the frame that the tap program hands to the AF_XDP socket. 32 bytes, the most that
  * bpf_xdp_adjust_meta allows on kernels before 6.3.
  * acc: raw KR69 accumulators over the compared bytes, [payload_offset, payload_offset + payload_bytes):
- *   TCP: the segment's payload. Datagram: from the IPv4 payload's first byte (the L4 header) to the end by total length.
- *   ARP: the 28 bytes of the ARP packet. Other and soft: all after the Ethernet header.
+ *   TCP: the segment's payload. Datagram: from the upper-layer header (behind IPv4 options, IPv6 extension headers) to the
+ *   end by IP's length. ARP: the 28 bytes of the ARP packet. Other and soft: all after the Ethernet header and VLAN tags.
  */
 struct ts_frame_meta {
 	__u64 acc[TS_DIGEST_LIMBS];
@@ -119,17 +119,33 @@ TS_ASSERT_SIZE(struct ts_link_header, 16);
 
 #define TS_LINK_OVERHEAD_BYTES (14 + 16) /* outer Ethernet header and ts_link_header */
 
-/* A TCP connection seen from the VM. Addresses and ports in network order; IPv4 in the first 4 bytes, rest zero. */
+/* ts_flow_key.vlan: the tag is a provider's (802.1ad) */
+#define TS_VLAN_SERVICE 0x1000
+
+/*
+ * A flow seen from the VM, addresses and ports in network order, what isn't there zero.
+ * TCP: addresses and ports. Other IP packets: addresses, and of a fragment its offset and TS_FRAGMENT_MORE in
+ * peer_port_be. Without IP: MAC addresses, and the EtherType in peer_port_be.
+ */
 struct ts_flow_key {
-	__u8 vm_addr[16];
+	__u8 vm_addr[16]; /* IPv4 in the first 4 bytes */
 	__u8 peer_addr[16];
 	__u16 vm_port_be;
 	__u16 peer_port_be;
+	__u16 vlan[2]; /* the VLANs of the frame's first two tags, outer first, in host order; tags of VLAN 0 left out */
 	__u16 slot;
-	__u8 family; /* 4 or 6 */
-	__u8 reserved;
+	__u8 family;   /* 4, 6 or 0 */
+	__u8 protocol; /* IP's */
 };
-TS_ASSERT_SIZE(struct ts_flow_key, 40);
+TS_ASSERT_SIZE(struct ts_flow_key, 44);
+
+/* The key of ts_flow_id(): random numbers, drawn anew for each pairing. */
+#define TS_FLOW_ID_WORDS 11
+#define TS_FLOW_ID_LAST_MASK 0xffff0000 /* leaves out the slot, which is each host's own */
+struct ts_flow_id_key {
+	__u64 factor[2][TS_FLOW_ID_WORDS + 1];
+};
+TS_ASSERT_SIZE(struct ts_flow_id_key, 2 * (TS_FLOW_ID_WORDS + 1) * 8);
 
 /* ts_flow_state.seen */
 #define TS_SEEN_ACK 1     /* client_ack is valid */
@@ -166,7 +182,7 @@ struct ts_flow_delta {
 	__u32 seq_delta;
 	__u32 ts_delta;
 };
-TS_ASSERT_SIZE(struct ts_flow_delta, 48);
+TS_ASSERT_SIZE(struct ts_flow_delta, 52);
 
 /* struct ts_record.type */
 enum ts_record_type {
@@ -184,25 +200,22 @@ enum ts_record_type {
 
 /*
  * One of the SVM's output frames, told to the primary. TCP records are cumulative: they state what the SVM's stream is up
- * to seq_next, so a lost record heals with the flow's next one.
+ * to seq_next, so a lost record heals with the flow's next one. Of a whole frame flow_id, digest, window and flags count.
  */
 struct ts_record {
-	__u8 type; /* enum ts_record_type */
-	__u8 flags;
-	__u16 vm_port_be;
-	__u16 peer_port_be;
-	__u16 window;      /* TCP: raw window field. Whole: compared bytes */
-	__u32 vm_addr_be;  /* IPv4; 0 for ARP and other */
-	__u32 peer_addr_be;
-	__u32 seq_next;    /* TCP: end of the contiguous stream (SYN and FIN count one). Whole: enum ts_class | IP proto << 8 */
-	__u32 base;        /* TCP: first sequence number the digest covers; SYN: the initial sequence number */
+	__u64 flow_id;   /* ts_flow_id() of the frame's ts_flow_key */
+	__u64 digest_lo; /* KR69 digest, reduced mod p. TCP: cumulative (core/compare/digest.hpp); SYN: of its options */
+	__u32 seq_next;  /* end of the contiguous stream (SYN and FIN count one) */
+	__u32 base;      /* first sequence number the digest covers; SYN: the initial sequence number */
 	__u32 ack;
 	__u32 tsval;
-	__u64 digest_lo;   /* KR69 digest, reduced mod p. TCP: cumulative (see core/compare/digest.hpp) */
-	__u32 digest_hi;
-	__u32 syn_options; /* SYN: hash of the compared options (MSS, window scale, SACK permitted, timestamps present) */
+	__u16 window;    /* TCP: raw window field. Whole: compared bytes */
+	__u8 digest_hi;
+	__u8 type;       /* enum ts_record_type */
+	__u8 flags;      /* TCP: TS_RECORD_*. Whole: enum ts_class */
+	__u8 reserved[3];
 };
-TS_ASSERT_SIZE(struct ts_record, 48);
+TS_ASSERT_SIZE(struct ts_record, 40);
 
 /* Counters per slot; every frame of the VM that a program sees ends in exactly one of them. */
 enum ts_counter {

@@ -34,6 +34,7 @@ ts_flow_key flow_key(std::uint16_t slot) {
   key.peer_port_be = htons(kClientPort);
   key.slot = slot;
   key.family = 4;
+  key.protocol = 6;
   return key;
 }
 

@@ -86,8 +86,8 @@ std::vector<ClassCase> class_cases() {
       {"ip, longer than the frame", overlong, TS_CLASS_OTHER, 14, 60},
       {"arp", ethernet(kBroadcast, kVmMac, 0x0806, pattern(46)), TS_CLASS_ARP, 14, 28},
       {"arp, cut short", ethernet(kBroadcast, kVmMac, 0x0806, pattern(27)), TS_CLASS_OTHER, 14, 27},
-      {"ipv6", ethernet(kClientMac, kVmMac, 0x86dd, pattern(60)), TS_CLASS_OTHER, 14, 60},
-      {"ipv6 multicast", ethernet(multicast, kVmMac, 0x86dd, pattern(60)), TS_CLASS_SOFT, 14, 60},
+      {"another kind", ethernet(kClientMac, kVmMac, 0x88cc, pattern(60)), TS_CLASS_OTHER, 14, 60},
+      {"another kind, multicast", ethernet(multicast, kVmMac, 0x88cc, pattern(60)), TS_CLASS_SOFT, 14, 60},
       {"broadcast of another kind", ethernet(kBroadcast, kVmMac, 0x8035, pattern(46)), TS_CLASS_OTHER, 14, 46},
   };
 }

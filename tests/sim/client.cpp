@@ -19,7 +19,7 @@ constexpr std::size_t kDatagramBytes = 24;
 constexpr std::uint64_t kDatagrams = 4;
 
 FlowKey flow_of(std::uint16_t client_port) {
-  return FlowKey{htonl(0x0a000001), htonl(0x0a000002), htons(80), htons(client_port)};
+  return FlowKey::tcp4(htonl(0x0a000001), htonl(0x0a000002), htons(80), htons(client_port));
 }
 
 }  // namespace

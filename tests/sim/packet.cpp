@@ -30,8 +30,8 @@ void append_ip(Bytes& out, const FlowKey& flow, std::uint8_t protocol, std::size
   ip.tot_len = htons(static_cast<std::uint16_t>(sizeof ip + payload_bytes));
   ip.ttl = 64;
   ip.protocol = protocol;
-  ip.saddr = flow.vm_addr_be;
-  ip.daddr = flow.peer_addr_be;
+  std::memcpy(&ip.saddr, flow.vm_addr, sizeof ip.saddr);
+  std::memcpy(&ip.daddr, flow.peer_addr, sizeof ip.daddr);
   append(out, ip);
 }
 
@@ -88,7 +88,7 @@ Bytes encode(const Packet& packet) {
 
 Packet decode(const compare::Frame& frame) {
   Packet packet;
-  packet.flow = frame.tcp.flow;
+  packet.flow = frame.flow;
   packet.seq = frame.tcp.seq;
   packet.ack = frame.tcp.ack;
   packet.window = frame.tcp.window;

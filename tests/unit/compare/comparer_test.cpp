@@ -644,7 +644,7 @@ TEST(WholeFrames, IdentityIsMoreThanTheBytes) {
 
 TEST(WholeFrames, SoftClassGoesOutAtOnce) {
   Pair pair;
-  EXPECT_TRUE(pair.is_out(pair.pvm_frame(testing::encode_ethernet(0x86dd, "nd", true))));
+  EXPECT_TRUE(pair.is_out(pair.pvm_frame(testing::encode_ethernet(0x88cc, "lldp", true))));
 }
 
 TEST(WholeFrames, SvmsFloodIsBounded) {

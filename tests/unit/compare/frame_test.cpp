@@ -34,7 +34,7 @@ TEST(Frame, TcpSegmentIsTakenApart) {
   const auto bytes = encode(kData);
   const Frame frame = parse(bytes, key);
   ASSERT_EQ(frame.cls, TS_CLASS_TCP);
-  EXPECT_EQ(frame.tcp.flow, testing::flow_of(kData));
+  EXPECT_EQ(frame.flow, testing::flow_of(kData));
   EXPECT_EQ(frame.tcp.seq, 0xfffffff0);
   EXPECT_EQ(frame.tcp.ack, 77U);
   EXPECT_EQ(frame.tcp.window, 502);
@@ -75,13 +75,13 @@ TEST(Frame, ClassesAreTold) {
   const auto key = test_key();
   const auto udp = encode_udp("query");
   EXPECT_EQ(parse(udp, key).cls, TS_CLASS_DATAGRAM);
-  EXPECT_EQ(parse(udp, key).ip_protocol, 17);
+  EXPECT_EQ(parse(udp, key).flow.protocol, 17);
   EXPECT_EQ(parse(udp, key).payload.size(), 13U) << "with the UDP header";
   const auto arp = encode_ethernet(0x0806, std::string(46, 'a'));
   EXPECT_EQ(parse(arp, key).cls, TS_CLASS_ARP);
   EXPECT_EQ(parse(arp, key).payload.size(), 28U) << "without the padding";
-  EXPECT_EQ(parse(encode_ethernet(0x86dd, "nd", true), key).cls, TS_CLASS_SOFT);
-  EXPECT_EQ(parse(encode_ethernet(0x86dd, "nd", false), key).cls, TS_CLASS_OTHER);
+  EXPECT_EQ(parse(encode_ethernet(0x88cc, "lldp", true), key).cls, TS_CLASS_SOFT);
+  EXPECT_EQ(parse(encode_ethernet(0x88cc, "lldp", false), key).cls, TS_CLASS_OTHER);
   auto mdns = udp;
   mdns[14 + 16] = std::byte{224};
   mdns[14 + 17] = mdns[14 + 18] = std::byte{0};

@@ -119,10 +119,8 @@ Bytes encode_ethernet(std::uint16_t ether_type, std::string_view payload, bool m
 }
 
 FlowKey flow_of(const Segment& segment) {
-  return {.vm_addr_be = __builtin_bswap32(0x0a000002),
-          .peer_addr_be = __builtin_bswap32(0x0a000009),
-          .vm_port_be = __builtin_bswap16(segment.vm_port),
-          .peer_port_be = __builtin_bswap16(segment.peer_port)};
+  return FlowKey::tcp4(__builtin_bswap32(0x0a000002), __builtin_bswap32(0x0a000009), __builtin_bswap16(segment.vm_port),
+                       __builtin_bswap16(segment.peer_port));
 }
 
 bool checksums_are_right(std::span<const std::byte> frame) {

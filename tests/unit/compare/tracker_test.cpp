@@ -77,7 +77,7 @@ TEST_F(TrackerTest, SynStartsAStreamAndItsRepetitionDoesNot) {
   EXPECT_EQ(record.flags, TS_RECORD_SYN | TS_RECORD_ACK | TS_RECORD_TSVAL);
   EXPECT_EQ(record.base, 100U);
   EXPECT_EQ(record.seq_next, 101U);
-  EXPECT_NE(record.syn_options, 0U);
+  EXPECT_NE(record.digest_lo, 0U);
   data(101, "abc");
   send(syn);
   EXPECT_TRUE(covers(data(104, "d"), "abcd"));
@@ -140,7 +140,7 @@ TEST_F(TrackerTest, WholeFramesHaveTheirIdentityAndSoftOnesNoRecord) {
   ASSERT_TRUE(record.has_value());
   EXPECT_EQ(record->type, TS_RECORD_WHOLE);
   EXPECT_TRUE(WholeIdentity::of(*record) == WholeIdentity::of(parse(bytes, key_)));
-  EXPECT_FALSE(tracker_.on_frame(parse(testing::encode_ethernet(0x86dd, "nd", true), key_)).has_value());
+  EXPECT_FALSE(tracker_.on_frame(parse(testing::encode_ethernet(0x88cc, "lldp", true), key_)).has_value());
 }
 
 }  // namespace

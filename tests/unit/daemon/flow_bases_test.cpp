@@ -7,8 +7,9 @@ namespace twinstep::daemon {
 namespace {
 
 TEST(FlowBases, SurviveTheirTrip) {
-  const std::vector<compare::FlowBase> bases = {{{0x0a00004d, 0x0100004d, 0x5000, 0x1234}, 0xfffffff0, 7, false},
-                                                {{1, 2, 3, 4}, 5, 14, true}};
+  const std::vector<compare::FlowBase> bases = {
+      {compare::FlowKey::tcp4(0x0a00004d, 0x0100004d, 0x5000, 0x1234), 0xfffffff0, 7, false},
+      {compare::FlowKey::tcp4(1, 2, 3, 4), 5, 14, true}};
   const auto back = decode_flow_bases(encode_flow_bases(bases));
   ASSERT_TRUE(back.has_value());
   ASSERT_EQ(back->size(), 2U);

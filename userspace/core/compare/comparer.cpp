@@ -111,7 +111,7 @@ void Comparer::commit(std::uint32_t epoch, Effects& out) {
 
   if (epoch != impl_->epoch) return;
   impl_->committed = true;
-  for (auto& [key, flow] : impl_->flows) impl_->release(flow, 0, out);
+  for (auto& [id, flow] : impl_->flows) impl_->release(flow, 0, out);
   for (const HeldFrame& frame : impl_->whole.match_all()) impl_->release_whole(frame, 0, out);
 }
 
@@ -143,7 +143,8 @@ const Stats& Comparer::stats() const {
 std::vector<FlowView> Comparer::flows() const {
   std::vector<FlowView> views;
   views.reserve(impl_->flows.size());
-  for (const auto& [key, flow] : impl_->flows) views.push_back(flow.newest_of_pvm().view());
+  for (const auto& [id, flow] : impl_->flows)
+    if (flow.key()) views.push_back(flow.newest_of_pvm().view());
   return views;
 }
 

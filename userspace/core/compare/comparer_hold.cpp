@@ -44,8 +44,7 @@ void Comparer::Impl::check_flows(Nanos now, Effects& out) {
     }
     if (*deadline <= now) {
       const Connection& connection = flow->waiting();
-      diverge(connection.waits_for(), describe(flow->key()) + " waits at offset " + std::to_string(connection.offset()),
-              out);
+      diverge(connection.waits_for(), flow->name() + " waits at offset " + std::to_string(connection.offset()), out);
     }
     next_check = std::min(next_check.value_or(*deadline), *deadline);
     return false;

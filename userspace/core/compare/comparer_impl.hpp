@@ -39,7 +39,7 @@ struct Comparer::Impl {
   void check_flows(Nanos now, Effects& out);
   void check_whole(Nanos now, Effects& out);
 
-  Flow& flow_of(const FlowKey& flow_key);
+  Flow& flow_of(FlowId id);
   Context context() { return {.key = key, .limits = limits, .stats = stats}; }
 
   /// Frames of an epoch that begin_epoch() closed.
@@ -61,8 +61,5 @@ struct Comparer::Impl {
   bool committed = false;  // the state that this epoch began with; until then nothing of the epoch goes out
   bool diverged = false;
 };
-
-/// For the journal.
-std::string describe(const FlowKey& flow);
 
 }  // namespace twinstep::compare

@@ -1,38 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // How frames of the PVM meet records of the SVM.
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "core/compare/comparer_impl.hpp"
 #include "core/compare/record.hpp"
 
 namespace twinstep::compare {
-namespace {
-
-std::string address_text(std::uint32_t address_be) {
-  std::string text;
-  for (unsigned shift = 0; shift < 32; shift += 8) {
-    if (shift != 0) text += '.';
-    text += std::to_string((address_be >> shift) & 0xff);
-  }
-  return text;
-}
-
-std::string port_text(std::uint16_t port_be) {
-  return std::to_string(__builtin_bswap16(port_be));
-}
-
-}  // namespace
-
-std::string describe(const FlowKey& flow) {
-  return address_text(flow.vm_addr_be) + ':' + port_text(flow.vm_port_be) + " > " + address_text(flow.peer_addr_be) +
-         ':' + port_text(flow.peer_port_be);
-}
-
-Flow& Comparer::Impl::flow_of(const FlowKey& flow_key) {
-  if (Flow* flow = flows.find(flow_key)) return *flow;
-  Flow& flow = flows.create(flow_key, Flow(flow_key), [this](Flow& old) {
+Flow& Comparer::Impl::flow_of(FlowId id) {
+  if (Flow* flow = flows.find(id)) return *flow;
+  Flow& flow = flows.create(id, Flow(), [this](Flow& old) {
     if (old.holds()) return false;
     if (old.listed) std::erase(waiting, &old);
     return true;
@@ -42,9 +19,14 @@ Flow& Comparer::Impl::flow_of(const FlowKey& flow_key) {
 }
 
 void Comparer::Impl::on_tcp(const HeldFrame& held, const Frame& frame, std::span<const std::byte> bytes, Effects& out) {
-  Flow& flow = flow_of(frame.tcp.flow);
+  Flow& flow = flow_of(frame.flow_id);
+  const bool own = flow.take(frame.flow);
   Connection* connection = flow.at_pvm(frame.tcp);
-  if (connection == nullptr) {
+  if (!own) {
+    // Held with the flow that has the number, which agrees with nothing any more in this epoch.
+    connection = &flow.newest_of_pvm();
+    disagree(*connection, flow, {Cause::pressure, "another flow has the same number on the link"}, out);
+  } else if (connection == nullptr) {
     // Held with the newest connection, which then waits for the checkpoint as a whole.
     connection = &flow.newest_of_pvm();
     disagree(*connection, flow, {Cause::pressure, "the port was used again too often"}, out);
@@ -59,10 +41,10 @@ void Comparer::Impl::on_tcp(const HeldFrame& held, const Frame& frame, std::span
 }
 
 void Comparer::Impl::on_tcp_record(const ts_record& record, Nanos now, Effects& out) {
-  Flow& flow = flow_of(compare::flow_of(record));
+  Flow& flow = flow_of(record.flow_id);
   Connection* connection = flow.at_svm(record);
   if (connection == nullptr) {
-    diverge(Cause::pressure, describe(flow.key()) + ": the port was used again too often", out);
+    diverge(Cause::pressure, flow.name() + ": the port was used again too often", out);
     return;
   }
   if (const auto disagreement = connection->on_svm(context(), record, now))
@@ -111,7 +93,7 @@ void Comparer::Impl::disagree(Connection& connection, const Flow& flow, const Di
   connection.give_up();
   if (diverged) return;
   diverge(disagreement.cause,
-          describe(flow.key()) + " at offset " + std::to_string(connection.offset()) + ": " + disagreement.what, out);
+          flow.name() + " at offset " + std::to_string(connection.offset()) + ": " + disagreement.what, out);
 }
 
 std::vector<HeldFrame> Comparer::Impl::take_all_held() {

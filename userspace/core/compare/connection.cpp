@@ -134,7 +134,7 @@ void Connection::on_svm_ack(const ts_record& record, Nanos now) {
 Outcome Connection::on_svm_syn(const Context& context, const ts_record& record) {
   if (svm_.isn) return {};
   svm_.isn = record.base;
-  svm_.syn_options = record.syn_options;
+  svm_.syn_options = record.digest_lo;
   if ((record.flags & TS_RECORD_TSVAL) != 0) svm_.tsval = record.tsval;
   return join_syns(context);
 }

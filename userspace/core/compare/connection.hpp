@@ -33,7 +33,10 @@ struct Context {
 /// Numbers are the PVM's unless their name says otherwise.
 class Connection {
  public:
-  explicit Connection(FlowKey flow) : flow_(flow) {}
+  explicit Connection(const FlowKey& flow) : flow_(flow) {}
+
+  /// The addresses, which only the PVM's frames say.
+  void set_flow(const FlowKey& flow) { flow_ = flow; }
 
   /// Whether a SYN of the PVM (SVM) with this number is of this connection: its first, or its repetition.
   bool takes_pvm_syn(std::uint32_t isn) const { return pvm_.isn ? *pvm_.isn == isn : !pvm_.seen; }
@@ -77,7 +80,7 @@ class Connection {
     bool reset = false;
     std::optional<std::uint32_t> isn;
     std::optional<std::uint32_t> tsval;  // of the SYN
-    std::uint32_t syn_options = 0;
+    std::uint64_t syn_options = 0;
     std::uint32_t highest = 0;  // behind the last number sent
     std::optional<std::uint32_t> ack;
     Nanos last_frame_ns = 0;
@@ -86,7 +89,7 @@ class Connection {
     bool seen = false;
     std::optional<std::uint32_t> isn;
     std::optional<std::uint32_t> tsval;  // of the SYN
-    std::uint32_t syn_options = 0;
+    std::uint64_t syn_options = 0;
     std::optional<std::uint32_t> ack;
     std::uint32_t resets = 0;
     Nanos progress_ns = 0;

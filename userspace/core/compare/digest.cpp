@@ -6,6 +6,9 @@
 #include <bit>
 #include <cstring>
 
+#include "bpf/abi/twinstep_packet.h"
+#include "core/compare/siphash.hpp"
+
 namespace twinstep::compare {
 namespace {
 
@@ -51,9 +54,18 @@ std::array<__u64, TS_DIGEST_LIMBS> accumulate(const ts_digest_key& key, std::spa
   return {acc0, acc1, acc2};
 }
 
+ts_flow_id_key flow_ids_from(std::span<const std::byte, 16> seed) {
+  ts_flow_id_key key{};
+  std::uint64_t number = 0;
+  for (auto& factors : key.factor)
+    for (auto& factor : factors) factor = siphash(seed, number++);
+  return key;
+}
+
 }  // namespace
 
-DigestKey::DigestKey(Uint128 prime) : modulus_(prime) {
+DigestKey::DigestKey(Uint128 prime, std::span<const std::byte, 16> seed)
+    : modulus_(prime), flow_ids_(flow_ids_from(seed)) {
   const Uint128 word_power = modulus_.reduce(Uint128{1} << (8 * kWordBytes));
   Uint128 power = 1;
   for (std::size_t index = 0; index < TS_DIGEST_WORDS; ++index) {
@@ -74,11 +86,15 @@ DigestKey::DigestKey(Uint128 prime) : modulus_(prime) {
 }
 
 DigestKey DigestKey::from_seed(std::span<const std::byte, 16> seed) {
-  return DigestKey(prime_from(seed, kPrimeBits));
+  return {prime_from(seed, kPrimeBits), seed};
 }
 
 DigestKey DigestKey::weakened(std::span<const std::byte, 16> seed, unsigned bits) {
-  return DigestKey(prime_from(seed, std::clamp(bits, 8U, kPrimeBits)));
+  return {prime_from(seed, std::clamp(bits, 8U, kPrimeBits)), seed};
+}
+
+FlowId DigestKey::flow_id(const FlowKey& flow) const {
+  return ts_flow_id(&flow_ids_, &flow);
 }
 
 Digest DigestKey::reduce(const __u64 (&acc)[TS_DIGEST_LIMBS]) const {

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "bpf/abi/twinstep_abi.h"
+#include "core/compare/flow_key.hpp"
 #include "core/compare/modulus.hpp"
 
 namespace twinstep::compare {
@@ -14,14 +15,16 @@ namespace twinstep::compare {
 /// A reduced KR69 digest: a residue mod the key's prime, under 2^69.
 using Digest = Uint128;
 
-/// Key of the KR69 digest: a Karp-Rabin fingerprint (Karp & Rabin, "Efficient randomized pattern-matching algorithms",
+/// What a pairing's two hosts share: the key of the KR69 digest, and that of the flows' numbers on the link.
+/// The digest is a Karp-Rabin fingerprint (Karp & Rabin, "Efficient randomized pattern-matching algorithms",
 /// 1987) over a random 69-bit prime p. D(bytes) = sum of byte_i * 256^i mod p, so D(a||b) = D(a) + 256^|a| * D(b). Both
 /// hosts of a pairing hold the same key; it is drawn anew for each pairing and never leaves them.
 class DigestKey {
  public:
   static constexpr unsigned kPrimeBits = 69;
 
-  /// Derives p from 16 random bytes: the first 69-bit prime at or after the number they give. Deterministic.
+  /// Derives p from 16 random bytes: the first 69-bit prime at or after the number they give. Deterministic, as is what
+  /// numbers the flows.
   static DigestKey from_seed(std::span<const std::byte, 16> seed);
   /// A key over a prime of fewer bits, to test what a collision does. bits: 8..69.
   static DigestKey weakened(std::span<const std::byte, 16> seed, unsigned bits);
@@ -29,6 +32,8 @@ class DigestKey {
   Uint128 prime() const { return modulus_.value(); }
   /// The table that the XDP programs use.
   const ts_digest_key& table() const { return table_; }
+
+  FlowId flow_id(const FlowKey& flow) const;
 
   /// The digest of `bytes`, computed in user space. Any length.
   Digest of(std::span<const std::byte> bytes) const;
@@ -40,10 +45,11 @@ class DigestKey {
   Digest append(Digest cumulative, Digest part, std::size_t bytes) const;
 
  private:
-  explicit DigestKey(Uint128 prime);
+  DigestKey(Uint128 prime, std::span<const std::byte, 16> seed);
 
   Modulus modulus_;
   ts_digest_key table_{};
+  ts_flow_id_key flow_ids_{};
   Uint128 window_power_ = 0;                   ///< 256^TS_DIGEST_BYTES_MAX
   std::array<Uint128, 256> inverse_fine_{};    ///< 256^-n
   std::array<Uint128, 256> inverse_coarse_{};  ///< 256^-(256 n)

@@ -12,10 +12,21 @@ constexpr std::size_t kConnectionsMax = 8;
 
 }  // namespace
 
+bool Flow::take(const FlowKey& key) {
+  if (key_) return *key_ == key;
+  key_ = key;
+  for (Connection& connection : connections_) connection.set_flow(key);
+  return true;
+}
+
+std::string Flow::name() const {
+  return key_ ? describe(*key_) : "a flow of the secondary alone";
+}
+
 Connection* Flow::next(std::size_t& side) {
   if (side + 1 == kConnectionsMax) return nullptr;
   ++side;
-  if (side == connections_.size()) connections_.emplace_back(key_);
+  if (side == connections_.size()) connections_.emplace_back(key_.value_or(FlowKey{}));
   return &connections_[side];
 }
 

@@ -3,17 +3,21 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/compare/connection.hpp"
 
 namespace twinstep::compare {
 
-/// The connections that use one pair of addresses and ports, oldest first: usually one, several when a port is used
-/// again before both VMs are done with the old connection. Each VM is at one of them.
+/// The connections that use one pair of addresses and ports, and so one number, oldest first: usually one, several when
+/// a port is used again before both VMs are done with the old connection. Each VM is at one of them.
 class Flow {
  public:
-  explicit Flow(FlowKey key) : key_(key) { connections_.emplace_back(key); }
+  Flow() { connections_.emplace_back(FlowKey{}); }
+
+  /// Whose flow it is, which the SVM's records don't say. False: another flow has this number already.
+  bool take(const FlowKey& key);
 
   /// The connection that a frame of the PVM belongs to. nullptr: the VMs are too many connections apart.
   Connection* at_pvm(const TcpSegment& segment);
@@ -32,7 +36,10 @@ class Flow {
   /// Takes away all that waits.
   void take_held(std::vector<HeldFrame>& held);
 
-  const FlowKey& key() const { return key_; }
+  /// Nothing before the PVM's first frame.
+  const std::optional<FlowKey>& key() const { return key_; }
+  /// For the journal.
+  std::string name() const;
   const Connection& newest_of_pvm() const { return connections_[pvm_]; }
   Connection& newest_of_pvm() { return connections_[pvm_]; }
   /// In the list of flows that may hold frames.
@@ -41,7 +48,7 @@ class Flow {
  private:
   Connection* next(std::size_t& side);
 
-  FlowKey key_;
+  std::optional<FlowKey> key_;
   std::vector<Connection> connections_;
   std::size_t pvm_ = 0;
   std::size_t svm_ = 0;

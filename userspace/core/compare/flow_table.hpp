@@ -6,32 +6,32 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/compare/frame.hpp"
+#include "core/compare/flow_key.hpp"
 
 namespace twinstep::compare {
 
-/// Flows by key, bounded: the one that was used longest ago makes room for a new one. Addresses of the values are
+/// Flows by number, bounded: the one that was used longest ago makes room for a new one. Addresses of the values are
 /// stable.
 template <typename T>
 class FlowTable {
  public:
   explicit FlowTable(std::size_t flows_max) : flows_max_(flows_max) {}
 
-  /// The flow of `key`, now the most recently used one; nullptr: there is none.
-  T* find(const FlowKey& key) {
-    const auto found = index_.find(key);
+  /// The flow of `id`, now the most recently used one; nullptr: there is none.
+  T* find(FlowId id) {
+    const auto found = index_.find(id);
     if (found == index_.end()) return nullptr;
     entries_.splice(entries_.end(), entries_, found->second);
     return &found->second->second;
   }
 
-  /// Makes the flow of a key that isn't there. Where there is no room the oldest flow that `may_forget` allows goes; if
-  /// it allows none the table grows.
+  /// Makes the flow of a number that isn't there. Where there is no room the oldest flow that `may_forget` allows goes;
+  /// if it allows none the table grows.
   template <typename MayForget>
-  T& create(const FlowKey& key, T value, MayForget&& may_forget) {
+  T& create(FlowId id, T value, MayForget&& may_forget) {
     if (index_.size() >= flows_max_) forget_oldest(may_forget);
-    entries_.emplace_back(key, std::move(value));
-    index_.emplace(key, std::prev(entries_.end()));
+    entries_.emplace_back(id, std::move(value));
+    index_.emplace(id, std::prev(entries_.end()));
     return entries_.back().second;
   }
 
@@ -52,7 +52,7 @@ class FlowTable {
     entries_.clear();
   }
 
-  /// Pairs of key and flow, least recently used first.
+  /// Pairs of number and flow, least recently used first.
   auto begin() { return entries_.begin(); }
   auto end() { return entries_.end(); }
   auto begin() const { return entries_.begin(); }
@@ -60,7 +60,7 @@ class FlowTable {
   std::size_t size() const { return index_.size(); }
 
  private:
-  using Entries = std::list<std::pair<const FlowKey, T>>;
+  using Entries = std::list<std::pair<const FlowId, T>>;
 
   template <typename MayForget>
   void forget_oldest(MayForget&& may_forget) {
@@ -74,7 +74,7 @@ class FlowTable {
 
   std::size_t flows_max_;
   Entries entries_;
-  std::unordered_map<FlowKey, typename Entries::iterator, FlowKeyHash> index_;
+  std::unordered_map<FlowId, typename Entries::iterator> index_;  // numbers are uniform: nothing to hash
 };
 
 }  // namespace twinstep::compare

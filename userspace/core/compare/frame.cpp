@@ -2,26 +2,13 @@
 #include "core/compare/frame.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "core/compare/bytes.hpp"
 
 namespace twinstep::compare {
 namespace {
 
-constexpr std::size_t kEthernetBytes = 14;
-constexpr std::size_t kArpBytes = 28;
-constexpr std::size_t kIpv4BytesMin = 20;
-constexpr std::size_t kTcpBytesMin = 20;
-constexpr std::uint16_t kEtherTypeIpv4 = 0x0800;
-constexpr std::uint16_t kEtherTypeArp = 0x0806;
-constexpr std::uint8_t kProtocolIgmp = 2;
-constexpr std::uint8_t kProtocolTcp = 6;
-/// More fragments follow, or the offset is not zero (RFC 791).
-constexpr std::uint16_t kFragmentMask = 0x3fff;
-/// 224.0.0.0/24, the local network control block (RFC 5771): mDNS, LLMNR and the like.
-constexpr std::uint32_t kLocalControl = 0xe0000000;
-constexpr std::uint32_t kLocalControlMask = 0xffffff00;
+constexpr std::size_t kEthernetBytes = TS_ETHERNET_BYTES;
 
 using Bytes = std::span<const std::byte>;
 
@@ -85,84 +72,31 @@ void read_options(Bytes options, TcpSegment& segment) {
   }
 }
 
-/// packet: an IPv4 packet cut to its total length. Returns false, and leaves the frame as it is, for a malformed
-/// header.
-bool read_tcp(Bytes packet, std::size_t ip_bytes, Frame& frame) {
-  const Bytes tcp = packet.subspan(ip_bytes);
-  if (tcp.size() < kTcpBytesMin) return false;
-  const std::size_t header_bytes = std::to_integer<std::size_t>(tcp[12] >> 4) * 4;
-  if (header_bytes < kTcpBytesMin || header_bytes > tcp.size()) return false;
-
-  TcpSegment& segment = frame.tcp;
-  segment.flow = {.vm_addr_be = frame.vm_addr_be,
-                  .peer_addr_be = frame.peer_addr_be,
-                  .vm_port_be = load_raw16(tcp, 0),
-                  .peer_port_be = load_raw16(tcp, 2)};
-  segment.seq = load_be32(tcp, 4);
-  segment.ack = load_be32(tcp, 8);
-  segment.flags = std::to_integer<std::uint8_t>(tcp[13]);
-  segment.window = load_be16(tcp, 14);
-  read_options(tcp.first(header_bytes).subspan(kTcpBytesMin), segment);
-  if ((segment.flags & kSyn) == 0) {
-    segment.window_scale.reset();
-    segment.syn_options = 0;
-  }
-  frame.cls = TS_CLASS_TCP;
-  frame.payload = tcp.subspan(header_bytes);
-  return true;
+void read_tcp(Bytes header, TcpSegment& segment) {
+  segment.seq = load_be32(header, 4);
+  segment.ack = load_be32(header, 8);
+  segment.flags = std::to_integer<std::uint8_t>(header[13]);
+  segment.window = load_be16(header, 14);
+  read_options(header.subspan(TS_TCP_BYTES_MIN), segment);
+  if ((segment.flags & kSyn) != 0) return;
+  segment.window_scale.reset();
+  segment.syn_options = 0;
 }
 
-/// Leaves the frame as it is for a header that contradicts itself: such a frame is compared whole.
-void read_ipv4(Bytes packet, Bytes whole, Frame& frame) {
-  if (packet.size() < kIpv4BytesMin) return;
-  const auto version = std::to_integer<unsigned>(packet[0] >> 4);
-  const std::size_t header_bytes = std::to_integer<std::size_t>(packet[0] & std::byte{0x0f}) * 4;
-  const std::size_t total_bytes = load_be16(packet, 2);
-  if (version != 4 || header_bytes < kIpv4BytesMin || total_bytes < header_bytes || total_bytes > packet.size()) return;
-
-  const auto protocol = std::to_integer<std::uint8_t>(packet[9]);
-  if (protocol == kProtocolIgmp || (load_be32(packet, 16) & kLocalControlMask) == kLocalControl) {
-    frame.cls = TS_CLASS_SOFT;
-    frame.payload = whole;
-    return;
-  }
-  packet = packet.first(total_bytes);
-  frame.vm_addr_be = load_raw32(packet, 12);
-  frame.peer_addr_be = load_raw32(packet, 16);
-  frame.ip_protocol = protocol;
-  const bool fragment = (load_be16(packet, 6) & kFragmentMask) != 0;
-  if (protocol == kProtocolTcp && !fragment && read_tcp(packet, header_bytes, frame)) return;
-  frame.cls = TS_CLASS_DATAGRAM;
-  frame.payload = packet.subspan(header_bytes);
+const __u8* raw(Bytes bytes) {
+  return reinterpret_cast<const __u8*>(bytes.data());
 }
 
-bool is_multicast(Bytes bytes) {
-  const bool broadcast =
-      std::all_of(bytes.begin(), bytes.begin() + 6, [](std::byte b) { return b == std::byte{0xff}; });
-  return (bytes[0] & std::byte{1}) != std::byte{0} && !broadcast;
-}
-
-/// Everything but the digest. The same decisions as the tap program takes.
+/// Everything but the digest and the flow's number.
 Frame classify(Bytes bytes) {
   Frame frame;
-  frame.payload = bytes;
-  if (bytes.size() < kEthernetBytes) return frame;
-  const Bytes body = bytes.subspan(kEthernetBytes);
-  frame.payload = body;
-  switch (load_be16(bytes, 12)) {
-    case kEtherTypeArp:
-      if (body.size() >= kArpBytes) {
-        frame.cls = TS_CLASS_ARP;
-        frame.payload = body.first(kArpBytes);
-      }
-      break;
-    case kEtherTypeIpv4:
-      read_ipv4(body, body, frame);
-      break;
-    default:
-      if (is_multicast(bytes)) frame.cls = TS_CLASS_SOFT;
-      break;
-  }
+  const ts_packet packet = layout_of(bytes);
+  frame.payload = bytes.subspan(packet.payload_offset, packet.payload_bytes);
+  if (packet.ip_offset == 0) return frame;
+  frame.cls = static_cast<ts_class>(packet.kind);
+  ts_packet_key(raw(bytes), raw(bytes) + bytes.size(), &packet, 1, &frame.flow);
+  if (frame.cls == TS_CLASS_TCP)
+    read_tcp(bytes.subspan(packet.transport_offset, packet.payload_offset - packet.transport_offset), frame.tcp);
   return frame;
 }
 
@@ -173,25 +107,23 @@ bool agrees(const Frame& frame, Bytes bytes, const ts_frame_meta& meta) {
 
 }  // namespace
 
-std::size_t FlowKeyHash::operator()(const FlowKey& key) const noexcept {
-  const auto mix = [](std::uint64_t x) {
-    x ^= x >> 32;
-    x *= 0xd6e8feb86659fd93ULL;
-    return x ^ (x >> 32);
-  };
-  const std::uint64_t addresses = (std::uint64_t{key.vm_addr_be} << 32) | key.peer_addr_be;
-  const std::uint64_t ports = (std::uint64_t{key.vm_port_be} << 16) | key.peer_port_be;
-  return mix(mix(addresses) + ports);
+ts_packet layout_of(Bytes bytes) {
+  ts_packet packet{};
+  if (ts_parse_frame(raw(bytes), raw(bytes) + bytes.size(), static_cast<__u32>(bytes.size()), &packet) != 0)
+    packet.payload_bytes = static_cast<__u32>(bytes.size());
+  return packet;
 }
 
 Frame parse(std::span<const std::byte> bytes, const ts_frame_meta& meta, const DigestKey& key) {
   Frame frame = classify(bytes);
   if (!agrees(frame, bytes, meta)) {
     Frame whole;
+    whole.flow_id = key.flow_id(whole.flow);
     whole.payload = bytes.subspan(std::min(bytes.size(), kEthernetBytes));
     whole.digest = key.of(whole.payload);
     return whole;
   }
+  frame.flow_id = key.flow_id(frame.flow);
   const bool partial = ((meta.class_flags >> 4) & TS_META_DIGEST_PARTIAL) != 0;
   frame.digest = partial ? key.of(frame.payload) : key.reduce(meta.acc);
   return frame;
@@ -199,6 +131,7 @@ Frame parse(std::span<const std::byte> bytes, const ts_frame_meta& meta, const D
 
 Frame parse(std::span<const std::byte> bytes, const DigestKey& key) {
   Frame frame = classify(bytes);
+  frame.flow_id = key.flow_id(frame.flow);
   frame.digest = key.of(frame.payload);
   return frame;
 }

@@ -1,32 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 
-#include "bpf/abi/twinstep_abi.h"
+#include "bpf/abi/twinstep_packet.h"
 #include "core/compare/digest.hpp"
+#include "core/compare/flow_key.hpp"
 
 namespace twinstep::compare {
 
 /// Names one frame that user space holds (an address in UMEM, or a number in the simulator).
 using FrameId = std::uint64_t;
-
-/// A TCP connection seen from the VM (RFC 9293). Numbers in network order, as on the wire.
-struct FlowKey {
-  std::uint32_t vm_addr_be = 0;
-  std::uint32_t peer_addr_be = 0;
-  std::uint16_t vm_port_be = 0;
-  std::uint16_t peer_port_be = 0;
-  auto operator<=>(const FlowKey&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 misreads <=>
-};
-
-struct FlowKeyHash {
-  std::size_t operator()(const FlowKey& key) const noexcept;
-};
 
 /// TCP flags as they lie in the header (RFC 9293, 3.1).
 inline constexpr std::uint8_t kFin = 0x01;
@@ -37,26 +24,28 @@ inline constexpr std::uint8_t kAck = 0x10;
 
 /// The parts of a TCP segment that the comparison needs. Numbers in host order.
 struct TcpSegment {
-  FlowKey flow;
   std::uint32_t seq = 0;
   std::uint32_t ack = 0;
   std::uint16_t window = 0;  ///< raw field, not scaled
   std::uint8_t flags = 0;
   std::optional<std::uint32_t> tsval;
   std::optional<std::uint8_t> window_scale;  ///< SYN only
-  std::uint32_t syn_options = 0;  ///< SYN only: hash of MSS, window scale, SACK permitted, timestamps present
+  std::uint64_t syn_options = 0;  ///< SYN only: digest of MSS, window scale, SACK permitted, timestamps present
 };
 
 /// What the comparison knows of one output frame of a VM. `payload` stays valid as long as the frame is held.
 struct Frame {
   ts_class cls = TS_CLASS_OTHER;
+  FlowKey flow;
+  FlowId flow_id = 0;
   TcpSegment tcp;                      ///< cls == TS_CLASS_TCP
-  std::uint32_t vm_addr_be = 0;        ///< datagrams
-  std::uint32_t peer_addr_be = 0;      ///< datagrams
-  std::uint8_t ip_protocol = 0;        ///< datagrams
   std::span<const std::byte> payload;  ///< the compared bytes (see ts_frame_meta)
   Digest digest = 0;                   ///< of payload, reduced
 };
+
+/// Where the headers of an Ethernet frame lie that parse() accepts; ip_offset is 0 for a frame that is shorter than an
+/// Ethernet header.
+ts_packet layout_of(std::span<const std::byte> bytes);
 
 /// Parses an Ethernet frame and joins it with the metadata that the tap program put in front of it. Never reads outside
 /// `bytes`; a frame that contradicts its metadata is classed TS_CLASS_OTHER with a digest of its own.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 
@@ -13,26 +12,18 @@ namespace twinstep::compare {
 
 inline void set_digest(ts_record& record, Digest digest) {
   record.digest_lo = static_cast<std::uint64_t>(digest);
-  record.digest_hi = static_cast<std::uint32_t>(digest >> 64);
+  record.digest_hi = static_cast<std::uint8_t>(digest >> 64);
 }
 inline Digest digest_of(const ts_record& record) {
   return (Digest{record.digest_hi} << 64) | record.digest_lo;
 }
 
-inline FlowKey flow_of(const ts_record& record) {
-  return {.vm_addr_be = record.vm_addr_be,
-          .peer_addr_be = record.peer_addr_be,
-          .vm_port_be = record.vm_port_be,
-          .peer_port_be = record.peer_port_be};
-}
-
 /// What makes two frames that are compared as a whole the same.
 struct WholeIdentity {
   Digest digest = 0;
-  std::uint32_t vm_addr_be = 0;
-  std::uint32_t peer_addr_be = 0;
-  std::uint32_t class_and_protocol = 0;  ///< enum ts_class | IP protocol << 8
+  FlowId flow_id = 0;
   std::uint16_t bytes = 0;
+  std::uint8_t cls = 0;  ///< enum ts_class
 
   static WholeIdentity of(const Frame& frame);
   static WholeIdentity of(const ts_record& record);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/compare/svm_tracker.hpp"
 
+#include <utility>
+
 #include "core/compare/flow_table.hpp"
 #include "core/compare/record.hpp"
 #include "core/compare/stream.hpp"
@@ -9,6 +11,7 @@ namespace twinstep::compare {
 namespace {
 
 struct Flow {
+  FlowKey key;
   std::optional<Stream> stream;
   std::optional<std::uint32_t> isn;  ///< of a SYN that the SVM sent in this epoch
   std::optional<std::uint32_t> tsval;
@@ -27,13 +30,11 @@ std::uint32_t stream_end(const Stream& stream) {
 }
 
 /// What the record says of the segment itself.
-ts_record describe(const TcpSegment& segment) {
+ts_record describe(const Frame& frame) {
+  const TcpSegment& segment = frame.tcp;
   ts_record record{};
   record.type = TS_RECORD_TCP;
-  record.vm_addr_be = segment.flow.vm_addr_be;
-  record.peer_addr_be = segment.flow.peer_addr_be;
-  record.vm_port_be = segment.flow.vm_port_be;
-  record.peer_port_be = segment.flow.peer_port_be;
+  record.flow_id = frame.flow_id;
   if ((segment.flags & kRst) != 0) record.flags |= TS_RECORD_RST;
   if ((segment.flags & kAck) != 0) {
     record.flags |= TS_RECORD_ACK;
@@ -62,9 +63,11 @@ struct SvmTracker::Impl {
   Impl(DigestKey digest_key, SvmTracker::Limits tracker_limits)
       : key(digest_key), limits(tracker_limits), flows(tracker_limits.flows_max) {}
 
-  Flow& flow_of(const FlowKey& flow_key) {
-    if (Flow* flow = flows.find(flow_key)) return *flow;
-    return flows.create(flow_key, Flow{}, [](const Flow&) { return true; });
+  Flow& flow_of(const FlowKey& flow_key, FlowId id) {
+    if (Flow* flow = flows.find(id)) return *flow;
+    Flow flow;
+    flow.key = flow_key;
+    return flows.create(id, std::move(flow), [](const Flow&) { return true; });
   }
 
   ts_record on_syn(const Frame& frame, Flow& flow) {
@@ -75,11 +78,11 @@ struct SvmTracker::Impl {
     }
     // TCP Fast Open (RFC 7413).
     flow.stream->add(key, {.seq = segment.seq + 1, .payload = frame.payload, .digest = frame.digest}, kIgnoreAppend);
-    ts_record record = describe(segment);
+    ts_record record = describe(frame);
     record.flags |= TS_RECORD_SYN;
     record.base = segment.seq;
     record.seq_next = segment.seq + 1;
-    record.syn_options = segment.syn_options;
+    set_digest(record, segment.syn_options);
     return record;
   }
 
@@ -93,13 +96,15 @@ struct SvmTracker::Impl {
       flow.stream->add(key, bytes, kIgnoreAppend);
       if ((segment.flags & kFin) != 0) flow.stream->add_fin(bytes.end());
     }
-    ts_record record = describe(segment);
+    ts_record record = describe(frame);
     if (flow.stream) state_stream(*flow.stream, record);
     return record;
   }
 
-  ts_record on_tcp(const Frame& frame) {
-    Flow& flow = flow_of(frame.tcp.flow);
+  std::optional<ts_record> on_tcp(const Frame& frame) {
+    Flow& flow = flow_of(frame.flow, frame.flow_id);
+    // Two flows with one number: the second stays unsaid, and what the PVM sends of it waits for a checkpoint.
+    if (flow.key != frame.flow) return std::nullopt;
     if (frame.tcp.tsval) flow.tsval = frame.tcp.tsval;
     return (frame.tcp.flags & kSyn) != 0 ? on_syn(frame, flow) : on_segment(frame, flow);
   }
@@ -119,7 +124,7 @@ void SvmTracker::begin_epoch(std::uint32_t epoch, std::span<const FlowBase> base
   impl_->epoch = epoch;
   impl_->flows.clear();
   for (const FlowBase& base : bases) {
-    Flow& flow = impl_->flow_of(base.flow);
+    Flow& flow = impl_->flow_of(base.flow, impl_->key.flow_id(base.flow));
     const std::size_t segments_max = impl_->limits.segments_max;
     flow.stream = base.fin_sent ? Stream::finished_at(base.seq - 1, segments_max) : Stream(base.seq, segments_max);
   }
@@ -146,9 +151,9 @@ std::uint32_t SvmTracker::epoch() const {
 std::vector<SvmFlow> SvmTracker::flows() const {
   std::vector<SvmFlow> flows;
   flows.reserve(impl_->flows.size());
-  for (const auto& [key, flow] : impl_->flows) {
+  for (const auto& [id, flow] : impl_->flows) {
     if (!flow.stream) continue;
-    flows.push_back({.flow = key, .tsval = flow.tsval, .seq_next = stream_end(*flow.stream)});
+    flows.push_back({.flow = flow.key, .tsval = flow.tsval, .seq_next = stream_end(*flow.stream)});
   }
   return flows;
 }

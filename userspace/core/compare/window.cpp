@@ -9,18 +9,19 @@
 namespace twinstep::compare {
 namespace {
 
-constexpr std::size_t kEthernetBytes = 14;
-constexpr std::size_t kIpTotalLength = 2;
-constexpr std::size_t kIpChecksum = 10;
-constexpr std::size_t kIpAddresses = 12;
-constexpr std::size_t kIpAddressesBytes = 8;
+constexpr std::size_t kIp4TotalLength = 2;
+constexpr std::size_t kIp4Checksum = 10;
+constexpr std::size_t kIp4Addresses = 12;
+constexpr std::size_t kIp4AddressesBytes = 8;
+constexpr std::size_t kIp6PayloadLength = 4;
+constexpr std::size_t kIp6Addresses = 8;
+constexpr std::size_t kIp6AddressesBytes = 32;
 constexpr std::size_t kTcpSeq = 4;
 constexpr std::size_t kTcpFlags = 13;
 constexpr std::size_t kTcpWindow = 14;
 constexpr std::size_t kTcpChecksum = 16;
-constexpr std::uint32_t kProtocolTcp = 6;
 
-/// Adds an even number of bytes to an internet checksum (RFC 1071); headers are at most 120 bytes, so nothing
+/// Adds an even number of bytes to an internet checksum (RFC 1071); headers are at most 255 bytes, so nothing
 /// overflows.
 std::uint32_t sum(std::span<const std::byte> bytes, std::uint32_t total = 0) {
   for (std::size_t at = 0; at + 1 < bytes.size(); at += 2) total += load_be16(bytes, at);
@@ -32,8 +33,23 @@ std::uint16_t fold(std::uint32_t total) {
   return static_cast<std::uint16_t>(~total);
 }
 
-std::size_t ip_header_bytes(std::span<const std::byte> frame) {
-  return std::to_integer<std::size_t>(frame[kEthernetBytes] & std::byte{0x0f}) * 4;
+/// Sets the length of an IP packet that ends with its headers, and IPv4's checksum with it.
+void set_length(std::span<std::byte> packet, const ts_packet& layout) {
+  const std::size_t header_bytes = layout.transport_offset - layout.ip_offset;
+  if (layout.family == 6) {
+    store_be16(packet, kIp6PayloadLength, static_cast<std::uint16_t>(packet.size() - TS_IP6_BYTES));
+    return;
+  }
+  store_be16(packet, kIp4TotalLength, static_cast<std::uint16_t>(packet.size()));
+  store_be16(packet, kIp4Checksum, 0);
+  store_be16(packet, kIp4Checksum, fold(sum(packet.first(header_bytes))));
+}
+
+/// The checksum's part that isn't in the segment (RFC 9293, 3.1; RFC 8200, 8.1).
+std::uint32_t pseudo_header(std::span<const std::byte> packet, int family, std::size_t tcp_bytes) {
+  const auto addresses = family == 6 ? packet.subspan(kIp6Addresses, kIp6AddressesBytes)
+                                     : packet.subspan(kIp4Addresses, kIp4AddressesBytes);
+  return sum(addresses, TS_PROTOCOL_TCP + static_cast<std::uint32_t>(tcp_bytes));
 }
 
 void raise(std::optional<std::uint32_t>& edge, std::uint32_t to) {
@@ -42,28 +58,24 @@ void raise(std::optional<std::uint32_t>& edge, std::uint32_t to) {
 
 }  // namespace
 
-std::span<const std::byte> tcp_headers(std::span<const std::byte> frame) {
-  const std::size_t tcp = kEthernetBytes + ip_header_bytes(frame);
-  return frame.first(tcp + std::to_integer<std::size_t>(frame[tcp + 12] >> 4) * 4);
+void copy_headers(std::span<const std::byte> frame, std::vector<std::byte>& to) {
+  const ts_packet layout = layout_of(frame);
+  const auto headers = frame.first(layout.payload_offset);
+  to.assign(headers.begin(), headers.end());
+  set_length(std::span(to).subspan(layout.ip_offset), layout);
 }
 
 std::vector<std::byte> make_window_update(std::span<const std::byte> headers, std::uint32_t seq, std::uint16_t window) {
+  const ts_packet layout = layout_of(headers);
   std::vector<std::byte> frame(headers.begin(), headers.end());
-  const std::size_t ip_bytes = ip_header_bytes(frame);
-  const auto ip = std::span(frame).subspan(kEthernetBytes, ip_bytes);
-  const auto tcp = std::span(frame).subspan(kEthernetBytes + ip_bytes);
-
-  store_be16(ip, kIpTotalLength, static_cast<std::uint16_t>(ip.size() + tcp.size()));
-  store_be16(ip, kIpChecksum, 0);
-  store_be16(ip, kIpChecksum, fold(sum(ip)));
+  const auto packet = std::span(frame).subspan(layout.ip_offset);
+  const auto tcp = std::span(frame).subspan(layout.transport_offset);
 
   store_be32(tcp, kTcpSeq, seq);
   tcp[kTcpFlags] = std::byte{kAck};
   store_be16(tcp, kTcpWindow, window);
   store_be16(tcp, kTcpChecksum, 0);
-  const auto pseudo =
-      sum(ip.subspan(kIpAddresses, kIpAddressesBytes), kProtocolTcp + static_cast<std::uint32_t>(tcp.size()));
-  store_be16(tcp, kTcpChecksum, fold(sum(tcp, pseudo)));
+  store_be16(tcp, kTcpChecksum, fold(sum(tcp, pseudo_header(packet, layout.family, tcp.size()))));
   return frame;
 }
 
@@ -86,8 +98,7 @@ std::optional<std::uint16_t> WindowRule::on_release(std::uint32_t ack, std::uint
   const std::uint32_t room = seq_lt(ack, *svm_edge_) ? *svm_edge_ - ack : 0;
   const auto field = static_cast<std::uint16_t>(room >> scale_);
   if (!limited_) limited_.emplace();
-  const auto headers = tcp_headers(frame);
-  limited_->headers.assign(headers.begin(), headers.end());
+  copy_headers(frame, limited_->headers);
   limited_->ack = ack;
   limited_->seq = seq_end;
   limited_->edge = ack + (std::uint32_t{field} << scale_);

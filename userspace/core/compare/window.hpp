@@ -50,10 +50,11 @@ class WindowRule {
   std::optional<LimitedSegment> limited_;
 };
 
-/// A pure ACK made from the headers of a TCP frame over IPv4 whose sender goes on at `seq`; checksums are made anew.
+/// A pure ACK made from what copy_headers() gave, of a sender that goes on at `seq`; checksums are made anew.
 std::vector<std::byte> make_window_update(std::span<const std::byte> headers, std::uint32_t seq, std::uint16_t window);
 
-/// Ethernet, IPv4 and TCP headers of a frame that parse() classed as TCP.
-std::span<const std::byte> tcp_headers(std::span<const std::byte> frame);
+/// Makes `to` the headers of a frame that parse() classed as TCP: the same segment with no payload, but for TCP's
+/// checksum.
+void copy_headers(std::span<const std::byte> frame, std::vector<std::byte>& to);
 
 }  // namespace twinstep::compare

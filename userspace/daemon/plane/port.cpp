@@ -162,13 +162,8 @@ ts_counters Port::counters() const {
 }
 
 ts_flow_key Port::key_of(const compare::FlowKey& flow) {
-  ts_flow_key key{};
-  std::memcpy(key.vm_addr, &flow.vm_addr_be, sizeof(flow.vm_addr_be));
-  std::memcpy(key.peer_addr, &flow.peer_addr_be, sizeof(flow.peer_addr_be));
-  key.vm_port_be = flow.vm_port_be;
-  key.peer_port_be = flow.peer_port_be;
+  ts_flow_key key = flow;
   key.slot = kSlot;
-  key.family = 4;
   return key;
 }
 

@@ -85,7 +85,7 @@ FailoverStats SecondarySide::carry_over_flows() {
 }
 
 bool SecondarySide::client_may_lack(const compare::Frame& frame) const {
-  const auto found = survivors_.find(frame.tcp.flow);
+  const auto found = survivors_.find(frame.flow);
   if (found == survivors_.end() || (found->second.state.seen & TS_SEEN_ACK) == 0) return true;
   const auto& state = found->second.state;
   return compare::seq_lt(state.client_ack, frame.tcp.seq + stream_bytes(frame) - state.seq_delta);
@@ -101,7 +101,7 @@ std::size_t SecondarySide::replay() {
     if (parsed.cls != TS_CLASS_TCP)
       others.emplace_back(frame, parsed);
     else if (stream_bytes(parsed) == 0)
-      last_acks[parsed.tcp.flow] = {frame, parsed};
+      last_acks[parsed.flow] = {frame, parsed};
     else if (client_may_lack(parsed))
       chosen.emplace_back(frame, parsed);
   }
@@ -118,7 +118,7 @@ std::size_t SecondarySide::replay() {
 /// A copy: the ring still owns the chunk.
 void SecondarySide::send(io::XskSocket::Frame frame, const compare::Frame& parsed) {
   const auto bytes = port_.bytes(frame);
-  if (const auto found = survivors_.find(parsed.tcp.flow); parsed.cls == TS_CLASS_TCP && found != survivors_.end()) {
+  if (const auto found = survivors_.find(parsed.flow); parsed.cls == TS_CLASS_TCP && found != survivors_.end()) {
     TcpEdit edit(bytes);
     edit.set_seq(edit.seq() - found->second.state.seq_delta);
     if (found->second.tsval) edit.set_tsval(*found->second.tsval);

@@ -3,10 +3,11 @@
 
 #include <array>
 
+#include "core/compare/frame.hpp"
+
 namespace twinstep::daemon {
 namespace {
 
-constexpr std::size_t kEthernetBytes = 14;
 constexpr std::size_t kTcpBytesMin = 20;
 constexpr std::size_t kSeqAt = 4;
 constexpr std::size_t kWindowAt = 14;
@@ -29,8 +30,7 @@ std::uint32_t weighed(std::byte byte, std::size_t at) {
 
 }  // namespace
 
-TcpEdit::TcpEdit(std::span<std::byte> frame)
-    : tcp_(frame.subspan(kEthernetBytes + std::to_integer<std::size_t>(frame[kEthernetBytes] & std::byte{0x0f}) * 4)) {}
+TcpEdit::TcpEdit(std::span<std::byte> frame) : tcp_(frame.subspan(compare::layout_of(frame).transport_offset)) {}
 
 void TcpEdit::replace(std::size_t at, std::span<const std::byte> bytes) {
   std::uint32_t sum = 0xffff & ~(weighed(tcp_[kChecksumAt], 0) + weighed(tcp_[kChecksumAt + 1], 1));

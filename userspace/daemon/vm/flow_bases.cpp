@@ -14,16 +14,13 @@ static_assert(std::endian::native == std::endian::little,
 
 /// One flow as it lies in the image's meta bytes.
 struct WireBase {
-  std::uint32_t vm_addr_be = 0;
-  std::uint32_t peer_addr_be = 0;
-  std::uint16_t vm_port_be = 0;
-  std::uint16_t peer_port_be = 0;
+  compare::FlowKey flow;
   std::uint32_t seq = 0;
   std::uint8_t window_scale = 0;
   std::uint8_t fin_sent = 0;
   std::uint16_t reserved = 0;
 };
-static_assert(sizeof(WireBase) == 20);
+static_assert(sizeof(WireBase) == 52);
 
 }  // namespace
 
@@ -31,14 +28,7 @@ std::vector<std::byte> encode_flow_bases(std::span<const compare::FlowBase> base
   std::vector<std::byte> bytes(bases.size() * sizeof(WireBase));
   std::byte* at = bytes.data();
   for (const auto& base : bases) {
-    const WireBase wire{base.flow.vm_addr_be,
-                        base.flow.peer_addr_be,
-                        base.flow.vm_port_be,
-                        base.flow.peer_port_be,
-                        base.seq,
-                        base.window_scale,
-                        static_cast<std::uint8_t>(base.fin_sent ? 1 : 0),
-                        0};
+    const WireBase wire{base.flow, base.seq, base.window_scale, static_cast<std::uint8_t>(base.fin_sent ? 1 : 0), 0};
     std::memcpy(at, &wire, sizeof wire);
     at += sizeof wire;
   }
@@ -55,10 +45,7 @@ Result<std::vector<compare::FlowBase>> decode_flow_bases(std::span<const std::by
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(WireBase)) {
     WireBase wire;
     std::memcpy(&wire, bytes.data() + at, sizeof wire);
-    bases.push_back({{wire.vm_addr_be, wire.peer_addr_be, wire.vm_port_be, wire.peer_port_be},
-                     wire.seq,
-                     wire.window_scale,
-                     wire.fin_sent != 0});
+    bases.push_back({wire.flow, wire.seq, wire.window_scale, wire.fin_sent != 0});
   }
   return bases;
 }

@@ -16,15 +16,6 @@ constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
     "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error", "link_delivered",
     "link_rewritten",  "link_stale",   "link_records",  "link_deltas",  "link_error"};
 
-std::string address_text(std::uint32_t address_be) {
-  std::string text;
-  for (int i = 0; i < 4; ++i) {
-    if (i > 0) text += '.';
-    text += std::to_string((address_be >> (8 * i)) & 0xff);
-  }
-  return text;
-}
-
 unsigned port_number(std::uint16_t port_be) {
   return static_cast<unsigned>(((port_be & 0xff) << 8) | (port_be >> 8));
 }
@@ -48,16 +39,19 @@ json checkpoint_json(const CheckpointEntry& entry) {
 }
 
 json flow_json(const std::string& vm, const compare::FlowView& flow) {
-  return {{"vm", vm},
-          {"vm_addr", address_text(flow.flow.vm_addr_be)},
-          {"vm_port", port_number(flow.flow.vm_port_be)},
-          {"peer_addr", address_text(flow.flow.peer_addr_be)},
-          {"peer_port", port_number(flow.flow.peer_port_be)},
-          {"state", flow.state},
-          {"bytes_matched", flow.bytes_matched},
-          {"frames_held", flow.frames_held},
-          {"seq_delta", static_cast<std::int32_t>(flow.seq_delta)},
-          {"ts_delta", static_cast<std::int32_t>(flow.ts_delta)}};
+  json shown = {{"vm", vm},
+                {"vm_addr", compare::vm_address(flow.flow)},
+                {"vm_port", port_number(flow.flow.vm_port_be)},
+                {"peer_addr", compare::peer_address(flow.flow)},
+                {"peer_port", port_number(flow.flow.peer_port_be)},
+                {"state", flow.state},
+                {"bytes_matched", flow.bytes_matched},
+                {"frames_held", flow.frames_held},
+                {"seq_delta", static_cast<std::int32_t>(flow.seq_delta)},
+                {"ts_delta", static_cast<std::int32_t>(flow.ts_delta)}};
+  for (const unsigned tag : flow.flow.vlan)
+    if (tag != 0) shown["vlan"].push_back(tag & 0xfff);
+  return shown;
 }
 
 }  // namespace
