@@ -10,7 +10,6 @@
 
 #include "bpf/maps.h"
 #include "bpf/parse.h"
-#include "bpf/rewrite.h"
 
 enum ts_direction {
 	TS_FROM_VM,
@@ -39,61 +38,30 @@ static __always_inline int ts_segment(struct xdp_md *ctx, __u32 slot, const stru
 	return 0;
 }
 
-/*
- * Only a SYN without ACK makes a new connection, so it ends what is known of an old one with the same addresses. Unless
- * the client has not said a word since: then the SYN is a repeated one of the same opening, and a difference that was
- * found meanwhile still holds.
- */
-static __always_inline int ts_flow_opens(const struct ts_segment *segment)
+/* The VM opens a connection, by SYN or SYN-ACK: the secondary notes the number its VM chose. A repetition changes nothing,
+ * whether the difference was found meanwhile or not. Elsewhere there is nothing to find out. */
+static __always_inline void ts_flow_opens(const struct ts_segment *segment, const struct ts_slot_config *config)
 {
+	struct ts_flow_state opening = {.epoch = config->epoch, .seen = TS_SEEN_OPENED | TS_SEEN_OPENING};
 	struct ts_flow_state *state;
 
-	if (!segment->tcp->syn || segment->tcp->ack)
-		return 0;
-	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
-	if (state && (state->seen & (TS_SEEN_ACK | TS_SEEN_TSECR)))
-		bpf_map_delete_elem(&ts_flows, &segment->key);
-	return 1;
-}
-
-/*
- * The VM answers a SYN. The secondary notes the number its VM chose; a repeated answer changes nothing, whether the
- * difference was found meanwhile or not. Elsewhere there is nothing to find out, but what was noted of another number,
- * as secondary before a failover, is of a connection that is over.
- */
-static __always_inline void ts_flow_answers(const struct ts_segment *segment, const struct ts_slot_config *config)
-{
-	struct ts_flow_state opening = {.epoch = config->epoch, .seen = TS_SEEN_OPENING};
-	struct ts_flow_state *state;
-
-	if (!segment->tcp->syn || !segment->tcp->ack)
+	if (!segment->tcp->syn || !config->link_open)
 		return;
 	opening.opening_isn = bpf_ntohl(segment->tcp->seq);
+	if (!segment->tcp->ack)
+		opening.seen |= TS_SEEN_DIALLED;
 	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
-	if (state && state->epoch == opening.epoch && state->opening_isn == opening.opening_isn)
+	if (state && state->epoch == opening.epoch && state->seen & TS_SEEN_OPENED &&
+	    state->opening_isn == opening.opening_isn)
 		return;
-	if (config->link_open)
-		bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
-	else if (state && state->opening_isn)
-		bpf_map_delete_elem(&ts_flows, &segment->key);
+	bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
 }
 
-/*
- * The flow's differences, if there are any and they are of this epoch. To the VM, the first acknowledgement of an
- * opening tells them.
- */
-static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_segment *segment,
-							     enum ts_direction direction, __u32 epoch)
+/* Whether a segment of the client acknowledges the VM's initial number and nothing else: after a SYN-ACK the first ACK does
+ * (a SYN's own doesn't count), after a SYN the SYN-ACK, or the RST that refuses. */
+static __always_inline int ts_tells_isn(const struct tcphdr *tcp, __u32 dialled)
 {
-	struct ts_flow_state *state = bpf_map_lookup_elem(&ts_flows, &segment->key);
-
-	if (!state || state->epoch != epoch)
-		return 0;
-	if (direction == TS_TO_VM && (state->seen & TS_SEEN_OPENING) && segment->tcp->ack) {
-		state->seq_delta = state->opening_isn + 1 - bpf_ntohl(segment->tcp->ack_seq);
-		state->seen &= ~TS_SEEN_OPENING;
-	}
-	return state->seq_delta | state->ts_delta | state->ts_offset ? state : 0;
+	return tcp->ack && (dialled ? tcp->syn || tcp->rst : !tcp->syn);
 }
 
 #endif

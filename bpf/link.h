@@ -10,6 +10,7 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/rewrite.h"
 
 /* TCP options of most segments, where the timestamps need no search: NOP, NOP, timestamps (RFC 7323, appendix A). */
 struct ts_aligned_timestamps {
@@ -33,8 +34,6 @@ static __always_inline void ts_note_client(struct xdp_md *ctx, const struct ts_s
 	__u32 ack = bpf_ntohl(segment->tcp->ack_seq);
 	__u32 tsecr;
 
-	if (!segment->tcp->ack)
-		return;
 	if (!(state->seen & TS_SEEN_ACK) || ts_later(ack, state->client_ack))
 		state->client_ack = ack;
 	state->seen |= TS_SEEN_ACK;
@@ -48,6 +47,20 @@ static __always_inline void ts_note_client(struct xdp_md *ctx, const struct ts_s
 	state->seen |= TS_SEEN_TSECR;
 }
 
+/* The flow's differences, if there are any and they are of this epoch. The client's acknowledgement of an opening tells
+ * them. */
+static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_segment *segment,
+							     struct ts_flow_state *state, __u32 epoch)
+{
+	if (state->epoch != epoch)
+		return 0;
+	if (state->seen & TS_SEEN_OPENING && ts_tells_isn(segment->tcp, state->seen & TS_SEEN_DIALLED)) {
+		state->seq_delta = state->opening_isn + 1 - bpf_ntohl(segment->tcp->ack_seq);
+		state->seen &= ~TS_SEEN_OPENING;
+	}
+	return state->seq_delta | state->ts_delta ? state : 0;
+}
+
 /* Notes what the client has. Returns the flow's differences, if there are any. */
 static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __u32 slot, __u32 epoch,
 							  const struct ts_packet *packet)
@@ -56,7 +69,7 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 	struct ts_flow_state *state;
 	struct ts_segment segment;
 
-	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment) || ts_flow_opens(&segment))
+	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment) || !segment.tcp->ack)
 		return 0;
 	state = bpf_map_lookup_elem(&ts_flows, &segment.key);
 	if (!state) {
@@ -65,7 +78,7 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 		return 0;
 	}
 	ts_note_client(ctx, &segment, state);
-	return ts_flow_differs(&segment, TS_TO_VM, epoch);
+	return ts_flow_differs(&segment, state, epoch);
 }
 
 static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
@@ -90,7 +103,8 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 			       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
 }
 
-static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, __u32 epoch)
+static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					 __u32 epoch)
 {
 	struct ts_flow_delta *delta = (void *)(long)ctx->data + sizeof(struct ts_link_frame);
 	struct ts_flow_state fresh = {};
@@ -99,15 +113,21 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, __u32 e
 
 	if ((void *)(delta + 1) > (void *)(long)ctx->data_end)
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	if (!config->link_open || epoch != config->epoch)
+		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
 	key = delta->key;
 	key.slot = slot;
 	state = bpf_map_lookup_elem(&ts_flows, &key);
 	if (state)
 		fresh = *state;
+	/* Of an older connection on the same ports: overtaken on the link. */
+	if (fresh.epoch == epoch && fresh.seen & TS_SEEN_OPENED && fresh.opening_isn != delta->svm_isn)
+		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
 	fresh.epoch = epoch;
 	fresh.seq_delta = delta->seq_delta;
 	fresh.ts_delta = delta->ts_delta;
-	fresh.seen &= ~TS_SEEN_OPENING;
+	fresh.opening_isn = delta->svm_isn;
+	fresh.seen = (fresh.seen & ~TS_SEEN_OPENING) | TS_SEEN_OPENED;
 	if (bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY))
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
@@ -137,7 +157,7 @@ int ts_link(struct xdp_md *ctx)
 		return ts_end_redirect(*slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
 				       bpf_redirect_map(&ts_xsk_link, *slot, XDP_DROP));
 	case TS_LINK_FLOW_DELTA:
-		return ts_link_delta(ctx, *slot, frame->header.epoch);
+		return ts_link_delta(ctx, *slot, config, frame->header.epoch);
 	default:
 		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	}

@@ -54,6 +54,14 @@ struct {
 } ts_flows SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TS_TRANSLATIONS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ts_flow_key);
+	__type(value, struct ts_translation);
+} ts_translations SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, TS_SLOTS_MAX);
 	__type(key, __u32);

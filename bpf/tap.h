@@ -7,6 +7,7 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/translate.h"
 
 /* Puts the metadata in front of the frame. The digest is computed first: adjusting makes all packet pointers stale. */
 static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch)
@@ -43,24 +44,12 @@ static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, __u32 epo
 }
 
 static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet,
-					 const struct ts_flow_state *differs)
+					 const struct ts_translation *translation)
 {
-	if (differs) {
-		struct ts_shift shift = {.seq = -differs->seq_delta, .tsval = differs->ts_offset};
-
-		if (ts_rewrite_tcp(ctx, packet->transport_offset, &shift))
-			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	}
+	if (ts_translate_out(ctx, packet, translation))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_TAP_DIRECT, TS_COUNT_TAP_ERROR,
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
-}
-
-/* Notes the VM's answer to a SYN. Returns the flow's differences, if there are any. */
-static __always_inline struct ts_flow_state *ts_tap_flow(const struct ts_segment *segment,
-							 const struct ts_slot_config *config)
-{
-	ts_flow_answers(segment, config);
-	return ts_flow_differs(segment, TS_FROM_VM, config->epoch);
 }
 
 SEC("xdp")
@@ -69,7 +58,7 @@ int ts_tap(struct xdp_md *ctx)
 	__u32 ifindex = ctx->ingress_ifindex;
 	__u32 *slot = bpf_map_lookup_elem(&ts_ifindex_slot, &ifindex);
 	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
-	struct ts_flow_state *differs = 0;
+	struct ts_translation *translation = 0;
 	struct ts_segment segment;
 	struct ts_packet packet = {};
 
@@ -80,11 +69,13 @@ int ts_tap(struct xdp_md *ctx)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))
 		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment) && !ts_flow_opens(&segment))
-		differs = ts_tap_flow(&segment, config);
+	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment)) {
+		ts_flow_opens(&segment, config);
+		translation = ts_translation_out(&segment, config);
+	}
 	if (config->tap_mode == TS_TAP_HOLD)
 		return ts_tap_hold(ctx, *slot, config->epoch, &packet);
-	return ts_tap_direct(ctx, *slot, &packet, differs);
+	return ts_tap_direct(ctx, *slot, &packet, translation);
 }
 
 #endif

@@ -9,9 +9,9 @@
 #define TWINSTEP_UPLINK_H
 
 #include "bpf/encap.h"
-#include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/translate.h"
 
 /* The slot that an inbound frame belongs to, or nothing. */
 static __always_inline __u32 *ts_inbound_slot(struct xdp_md *ctx)
@@ -37,26 +37,6 @@ static __always_inline int ts_uplink_closed(struct xdp_md *ctx, __u32 slot)
 	return ts_end(slot, TS_COUNT_UPLINK_CLOSED, XDP_DROP);
 }
 
-static __always_inline int ts_uplink_direct(struct xdp_md *ctx, __u32 slot, __u32 epoch)
-{
-	struct ts_flow_state *differs = 0;
-	struct ts_segment segment;
-	struct ts_packet packet = {};
-
-	if (ts_parse(ctx, &packet))
-		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
-	if (!ts_segment(ctx, slot, &packet, TS_TO_VM, &segment) && !ts_flow_opens(&segment))
-		differs = ts_flow_differs(&segment, TS_TO_VM, epoch);
-	if (differs) {
-		struct ts_shift shift = {.ack = differs->seq_delta, .tsecr = -differs->ts_offset};
-
-		if (ts_rewrite_tcp(ctx, packet.transport_offset, &shift))
-			return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
-	}
-	return ts_end_redirect(slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,
-			       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
-}
-
 static __always_inline int ts_uplink_mirror(__u32 slot)
 {
 	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
@@ -75,9 +55,13 @@ int ts_uplink(struct xdp_md *ctx)
 
 	if (!config)
 		return XDP_PASS;
+	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
+	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
+		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	switch (config->uplink_mode) {
 	case TS_UPLINK_DIRECT:
-		return ts_uplink_direct(ctx, *slot, config->epoch);
+		return ts_end_redirect(*slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(&ts_taps, *slot, XDP_DROP));
 	case TS_UPLINK_MIRROR:
 		return ts_uplink_mirror(*slot);
 	case TS_UPLINK_GATED:

@@ -16,7 +16,7 @@
 #endif
 
 /* Bumped with every incompatible change of this header; the daemons compare it when they meet. */
-#define TS_ABI_VERSION 2
+#define TS_ABI_VERSION 3
 
 /* IEEE 802 local experimental EtherType 1: everything Twinstep sends on the link in raw frames. */
 #define TS_ETHERTYPE 0x88B5
@@ -67,14 +67,14 @@ TS_ASSERT_SIZE(struct ts_frame_meta, 32);
 /* What the tap program does with a frame that the guest sends. */
 enum ts_tap_mode {
 	TS_TAP_CLOSED = 0, /* drop: the gate is shut and nobody compares */
-	TS_TAP_DIRECT = 1, /* solo: to the uplink at once (with the outbound rewrites of flows that outlived a failover) */
+	TS_TAP_DIRECT = 1, /* solo: to the uplink at once */
 	TS_TAP_HOLD = 2,   /* protected, both sides: digest, then to the AF_XDP socket */
 };
 
-/* What the uplink program does with a frame for the VM. */
+/* What the uplink program does with a frame for the VM, once its numbers are the VM's (struct ts_translation). */
 enum ts_uplink_mode {
 	TS_UPLINK_CLOSED = 0, /* drop: this host isn't the VM's voice */
-	TS_UPLINK_DIRECT = 1, /* solo: to the tap (with the inbound rewrites of flows that outlived a failover) */
+	TS_UPLINK_DIRECT = 1, /* solo: to the tap */
 	TS_UPLINK_MIRROR = 2, /* protected primary: to the tap and, encapsulated, to the link */
 	TS_UPLINK_GATED = 3,  /* PVM stopped: to the AF_XDP socket, user space keeps it and sends it on */
 };
@@ -89,7 +89,7 @@ struct ts_slot_config {
 	__u16 vm_id;       /* the same number on both hosts, agreed at pairing */
 	__u8 link_mac[6];      /* this host's end of the link */
 	__u8 link_peer_mac[6]; /* the other end */
-	__u32 reserved;
+	__u32 translates;      /* 1: ts_translations holds connections of this slot */
 };
 TS_ASSERT_SIZE(struct ts_slot_config, 40);
 
@@ -150,39 +150,68 @@ TS_ASSERT_SIZE(struct ts_flow_id_key, 2 * (TS_FLOW_ID_WORDS + 1) * 8);
 /* ts_flow_state.seen */
 #define TS_SEEN_ACK 1     /* client_ack is valid */
 #define TS_SEEN_TSECR 2   /* client_tsecr is valid */
-#define TS_SEEN_OPENING 4 /* the SVM answered a SYN with opening_isn; the differences are not known yet */
+#define TS_SEEN_OPENED 4  /* opening_isn is valid: the SVM opened the connection in this epoch */
+#define TS_SEEN_OPENING 8 /* seq_delta isn't known yet */
+#define TS_SEEN_DIALLED 16 /* the SVM itself dialled: its first segment was a SYN, not a SYN-ACK */
 
 /*
- * Per connection on the secondary (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32.
- * While secondary: ack and SACK of mirrored frames += seq_delta, TSecr += ts_delta.
- * After a failover, as long as the connection lives: inbound ack and SACK += seq_delta, TSecr -= ts_offset;
- * outbound seq -= seq_delta, TSval += ts_offset.
- * Differences count only if epoch equals the slot's: a checkpoint makes them void all at once.
- * A SYN without ACK, from either side, removes the entry, unless nothing was seen of the client yet: then it is a repeated
- * SYN of the same opening.
- * TS_LINK_FLOW_DELTA may be lost, so the secondary also works seq_delta out itself: the SVM's SYN-ACK sets opening_isn and
- * TS_SEEN_OPENING, and the client's first ACK after it says the PVM's initial number + 1. No later number can come first:
- * what the PVM sends after its SYN-ACK leaves only when the SVM has sent it too, which takes that very ACK.
+ * What the secondary knows of a connection in one epoch (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32:
+ * ack and SACK of mirrored frames += seq_delta, TSecr += ts_delta. They count only if epoch equals the slot's: a
+ * checkpoint makes them void all at once.
+ * TS_LINK_FLOW_DELTA may be lost, so the secondary also works seq_delta out itself: the SVM's SYN or SYN-ACK sets
+ * opening_isn and TS_SEEN_OPENING, and the client's first ACK after a SYN-ACK, or its SYN-ACK after a SYN, says the PVM's
+ * initial number + 1. No later number can come first: what the PVM sends next leaves only when the SVM has sent it too,
+ * which takes that very ACK.
+ * Only the VM ends an old connection on the same ports, by a SYN or SYN-ACK with another initial number: a client's SYN
+ * may be a late duplicate, or forged, and the VM then refuses it.
  */
 struct ts_flow_state {
 	__u32 epoch;
 	__u32 seq_delta;
 	__u32 ts_delta;
-	__u32 ts_offset;
 	__u32 client_ack;   /* the latest ack number the client sent, in the PVM's numbering */
 	__u32 client_tsecr; /* the latest TSecr the client sent: the latest PVM TSval it has surely seen */
 	__u32 seen;         /* TS_SEEN_* */
-	__u32 opening_isn;  /* the SVM's initial number in its latest SYN-ACK; 0: none was seen */
+	__u32 opening_isn;  /* the SVM's initial number in its latest SYN or SYN-ACK */
+	__u32 reserved;
 };
 TS_ASSERT_SIZE(struct ts_flow_state, 32);
+
+/* ts_translation.flags */
+#define TS_TRANSLATION_ISN 1         /* vm_isn is valid */
+#define TS_TRANSLATION_OPENING 2     /* seq_delta isn't known yet; the client's first ACK says it, as above */
+#define TS_TRANSLATION_DIALLED 4     /* as TS_SEEN_DIALLED */
+#define TS_TRANSLATION_VM_FIN 8      /* the VM has sent its FIN */
+#define TS_TRANSLATION_CLIENT_FIN 16 /* the client has */
+#define TS_TRANSLATION_RESET 32      /* the latest segment, either way, was a RST */
+
+/*
+ * A connection whose numbers the client knows otherwise than the VM, because it outlived a failover (map ts_translations).
+ * Lives as long as the connection, through checkpoints, protections and further failovers.
+ * Inbound, before anything else sees the frame: ack and SACK += seq_delta, TSecr -= ts_offset.
+ * Outbound, last of all: seq -= seq_delta, TSval += ts_offset.
+ * User space alone adds entries. A SYN or SYN-ACK of the VM with a number other than vm_isn removes its connection's.
+ */
+struct ts_translation {
+	__u64 used_ns;   /* of the latest segment, by bpf_ktime_get_coarse_ns */
+	__u32 seq_delta; /* the VM's numbers minus the client's, modulo 2^32 */
+	__u32 ts_offset; /* the client's TSval minus the VM's */
+	__u32 vm_isn;    /* the VM's initial number */
+	__u32 flags;     /* TS_TRANSLATION_* */
+};
+TS_ASSERT_SIZE(struct ts_translation, 24);
+
+#define TS_TRANSLATIONS_MAX 16384
 
 /* Body of TS_LINK_FLOW_DELTA; the link program enters it into ts_flows before any later frame is delivered. */
 struct ts_flow_delta {
 	struct ts_flow_key key; /* slot is filled in by the receiver */
 	__u32 seq_delta;
 	__u32 ts_delta;
+	__u32 svm_isn; /* of the connection that is meant */
+	__u32 reserved;
 };
-TS_ASSERT_SIZE(struct ts_flow_delta, 52);
+TS_ASSERT_SIZE(struct ts_flow_delta, 60);
 
 /* struct ts_record.type */
 enum ts_record_type {

@@ -7,13 +7,16 @@
 namespace twinstep::test {
 namespace {
 
+constexpr std::uint32_t kSvmIsn = 7000;
+
 class LinkTest : public ProgramTest {
  protected:
   Ran mirrored(const Bytes& inner) { return link(link_frame(TS_LINK_MIRROR, inner)); }
 
   /// Bytes of a FLOW_DELTA body for the flow of packets.hpp; the sender does not know the receiver's slot.
   static Bytes delta(std::uint32_t seq_delta, std::uint32_t ts_delta) {
-    const ts_flow_delta body{.key = flow_key(0), .seq_delta = seq_delta, .ts_delta = ts_delta};
+    const ts_flow_delta body{
+        .key = flow_key(0), .seq_delta = seq_delta, .ts_delta = ts_delta, .svm_isn = kSvmIsn, .reserved = 0};
     const auto bytes = std::as_bytes(std::span(&body, 1));
     return {bytes.begin(), bytes.end()};
   }
@@ -62,8 +65,16 @@ TEST_F(LinkTest, RemembersWhatTheClientHas) {
   EXPECT_EQ(state->seen, unsigned{TS_SEEN_ACK | TS_SEEN_TSECR});
   EXPECT_EQ(state->client_ack, 20U) << "an older segment that comes late takes nothing back";
   EXPECT_EQ(state->client_tsecr, 510U);
-  mirrored(frame_of(Tcp{.from_vm = false, .flags = 0x02}));
+}
+
+TEST_F(LinkTest, AClientsSynAloneChangesNothing) {
+  set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, true);
+  const Bytes syn = frame_of(Tcp{.from_vm = false, .flags = 0x02, .options = timestamps(1, 0)});
+  EXPECT_EQ(mirrored(syn).frame, syn);
   EXPECT_FALSE(flow());
+  set_flow({.seq_delta = 9, .ts_delta = 9, .seen = TS_SEEN_ACK});
+  EXPECT_EQ(mirrored(syn).frame, syn);
+  EXPECT_EQ(flow()->seq_delta, 9U) << "it may be a late duplicate, or forged";
 }
 
 TEST_F(LinkTest, EntersDifferencesAndRewrites) {
@@ -132,9 +143,23 @@ TEST_F(LinkTest, MalformedOptionsStayAsTheyAre) {
 
 TEST_F(LinkTest, DifferencesEndWithTheirEpoch) {
   set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, true);
-  link(link_frame(TS_LINK_FLOW_DELTA, delta(1, 1), kEpoch - 1));
   const Bytes inner = frame_of(Tcp{.from_vm = false, .options = timestamps(1, 2)});
+  set_flow({.seq_delta = 1, .ts_delta = 1}, kEpoch - 1);
   EXPECT_EQ(mirrored(inner).frame, inner);
+}
+
+TEST_F(LinkTest, WhatIsToldLateOrOfAnotherConnectionIsStale) {
+  set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, true);
+  set_flow({.seq_delta = 5, .seen = TS_SEEN_OPENED, .opening_isn = kSvmIsn});
+  link(link_frame(TS_LINK_FLOW_DELTA, delta(1, 1), kEpoch - 1));
+  EXPECT_EQ(flow()->seq_delta, 5U);
+  set_flow({.seq_delta = 5, .seen = TS_SEEN_OPENED, .opening_isn = kSvmIsn + 1});
+  link(link_frame(TS_LINK_FLOW_DELTA, delta(1, 1)));
+  EXPECT_EQ(flow()->seq_delta, 5U);
+  EXPECT_EQ(count(TS_COUNT_LINK_STALE), 2U);
+  set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, false);
+  link(link_frame(TS_LINK_FLOW_DELTA, delta(1, 1)));
+  EXPECT_EQ(count(TS_COUNT_LINK_STALE), 3U);
 }
 
 TEST_F(LinkTest, HandsRecordsToUserSpace) {

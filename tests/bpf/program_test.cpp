@@ -96,14 +96,13 @@ Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
 }
 
 void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open) {
-  ts_slot_config config{};
-  config.tap_mode = tap;
-  config.uplink_mode = uplink;
-  config.epoch = kEpoch;
-  config.link_open = link_open ? 1 : 0;
-  config.vm_id = kVmId;
-  std::copy(kVmMac.begin(), kVmMac.end(), config.vm_mac);
-  put(skeleton_->maps.ts_slots, kSlot, config);
+  config_.tap_mode = tap;
+  config_.uplink_mode = uplink;
+  config_.epoch = kEpoch;
+  config_.link_open = link_open ? 1 : 0;
+  config_.vm_id = kVmId;
+  std::copy(kVmMac.begin(), kVmMac.end(), config_.vm_mac);
+  put(skeleton_->maps.ts_slots, kSlot, config_);
 }
 
 void ProgramTest::set_flow(const Flow& flow, std::uint32_t epoch) {
@@ -111,7 +110,6 @@ void ProgramTest::set_flow(const Flow& flow, std::uint32_t epoch) {
   state.epoch = epoch;
   state.seq_delta = flow.seq_delta;
   state.ts_delta = flow.ts_delta;
-  state.ts_offset = flow.ts_offset;
   state.seen = flow.seen;
   state.opening_isn = flow.opening_isn;
   put(skeleton_->maps.ts_flows, flow_key(kSlot), state);
@@ -122,6 +120,20 @@ std::optional<ts_flow_state> ProgramTest::flow() {
   ts_flow_state state{};
   if (bpf_map__lookup_elem(skeleton_->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
   return state;
+}
+
+void ProgramTest::set_translation(const ts_translation& translation) {
+  config_.translates = 1;
+  put(skeleton_->maps.ts_slots, kSlot, config_);
+  put(skeleton_->maps.ts_translations, flow_key(kSlot), translation);
+}
+
+std::optional<ts_translation> ProgramTest::translation() {
+  const auto key = flow_key(kSlot);
+  ts_translation value{};
+  if (bpf_map__lookup_elem(skeleton_->maps.ts_translations, &key, sizeof(key), &value, sizeof(value), 0) != 0)
+    return {};
+  return value;
 }
 
 std::uint64_t ProgramTest::count(ts_counter which) {

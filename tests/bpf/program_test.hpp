@@ -31,7 +31,6 @@ struct Ran {
 struct Flow {
   std::uint32_t seq_delta = 0;
   std::uint32_t ts_delta = 0;
-  std::uint32_t ts_offset = 0;
   std::uint32_t seen = 0;
   std::uint32_t opening_isn = 0;
 };
@@ -54,6 +53,9 @@ class ProgramTest : public ::testing::Test {
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false);
   void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch);
   std::optional<ts_flow_state> flow();
+  /// The flow outlived a failover.
+  void set_translation(const ts_translation& translation);
+  std::optional<ts_translation> translation();
   /// The slot's counter, over all processors.
   std::uint64_t count(ts_counter which);
   /// Of all counters, those of a frame's end.
@@ -72,6 +74,7 @@ class ProgramTest : public ::testing::Test {
   std::unique_ptr<io::Umem> umem_;
   std::unique_ptr<io::XskSocket> socket_;
   std::unique_ptr<twinstep_bpf, Unload> skeleton_;
+  ts_slot_config config_{};
 };
 
 /// The flow of every Tcp of packets.hpp with the default port.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tap program: classes, digests, metadata, gate, and what a survivor of a failover rewrites.
+// The tap program: classes, digests, metadata, gate.
 #include <algorithm>
 
 #include "core/compare/frame.hpp"
@@ -126,40 +126,6 @@ TEST_F(TapTest, ObeysItsMode) {
   EXPECT_EQ(tap(frame).action, XDP_REDIRECT);
   EXPECT_EQ(count(TS_COUNT_TAP_HELD), 1U);
   EXPECT_EQ(count_ends(), 3U);
-}
-
-TEST_F(TapTest, RewritesFlowsThatOutlivedAFailover) {
-  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
-  set_flow({.seq_delta = 0xfffffff0, .ts_offset = 700, .seen = TS_SEEN_ACK});
-  const Ran ran = tap(frame_of(Tcp{.seq = 5, .options = timestamps(0xffffff00, 42), .payload = pattern(101)}));
-  EXPECT_EQ(ran.action, XDP_REDIRECT);
-  EXPECT_EQ(get32(ran.frame, 38), 21U);
-  EXPECT_EQ(get32(ran.frame, 42), 2000U) << "the acknowledgement is the client's own numbering";
-  EXPECT_EQ(get32(ran.frame, 58), 700U - 0x100U);
-  EXPECT_EQ(get32(ran.frame, 62), 42U);
-  EXPECT_TRUE(checksums_right(ran.frame));
-}
-
-TEST_F(TapTest, DifferencesOfAnotherEpochAreVoid) {
-  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
-  set_flow({.seq_delta = 9, .ts_offset = 9}, kEpoch - 1);
-  const Bytes frame = frame_of(Tcp{.options = timestamps(1, 2)});
-  EXPECT_EQ(tap(frame).frame, frame);
-}
-
-TEST_F(TapTest, OnlyASynWithoutAckEndsAnOldFlow) {
-  const Flow old{.seq_delta = 9, .seen = TS_SEEN_ACK};
-  for (const auto mode : {TS_TAP_DIRECT, TS_TAP_HOLD}) {
-    set_modes(mode, TS_UPLINK_DIRECT);
-    set_flow(old);
-    tap(frame_of(Tcp{.flags = 0x12}));
-    EXPECT_TRUE(flow());
-    tap(frame_of(Tcp{.flags = 0x02}));
-    EXPECT_FALSE(flow());
-  }
-  set_flow({.seq_delta = 9});
-  tap(frame_of(Tcp{.flags = 0x02}));
-  EXPECT_TRUE(flow()) << "a repeated SYN of an opening that the client has not answered";
 }
 
 }  // namespace

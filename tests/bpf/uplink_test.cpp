@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The uplink program: whose a frame is, its modes, and what a survivor of a failover rewrites.
+// The uplink program: whose a frame is, and its modes.
 #include "program_test.hpp"
 
 namespace twinstep::test {
@@ -43,26 +43,6 @@ TEST_F(UplinkTest, GroupFramesAreTheVmsWhileItIsServed) {
   set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
   EXPECT_EQ(uplink(arp).action, XDP_REDIRECT);
   EXPECT_EQ(count(TS_COUNT_UPLINK_TAP), 1U);
-}
-
-TEST_F(UplinkTest, RewritesFlowsThatOutlivedAFailover) {
-  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
-  set_flow({.seq_delta = 1000, .ts_offset = 250, .seen = TS_SEEN_ACK});
-  const Ran ran =
-      uplink(frame_of(Tcp{.from_vm = false, .ack = 0xffffffff, .options = timestamps(77, 100), .payload = pattern(3)}));
-  EXPECT_EQ(ran.action, XDP_REDIRECT);
-  EXPECT_EQ(get32(ran.frame, 38), 1000U) << "the sequence number is the client's own numbering";
-  EXPECT_EQ(get32(ran.frame, 42), 999U);
-  EXPECT_EQ(get32(ran.frame, 58), 77U);
-  EXPECT_EQ(get32(ran.frame, 62), 100U - 250U);
-  EXPECT_TRUE(checksums_right(ran.frame));
-}
-
-TEST_F(UplinkTest, ASynEndsAnOldFlow) {
-  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
-  set_flow({.seq_delta = 1000, .seen = TS_SEEN_ACK});
-  uplink(frame_of(Tcp{.from_vm = false, .flags = 0x02}));
-  EXPECT_FALSE(flow());
 }
 
 }  // namespace

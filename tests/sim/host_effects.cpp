@@ -57,7 +57,7 @@ void Host::carry_out(const session::PausePrimary& effect) {
       image->epoch = epoch;
       image->state = vm_->guest.state;
       image->bases = plane_->begin_epoch(epoch, image->id);
-      image->outlived = plane_->outlived();
+      image->translations = plane_->translations();
       staged_ = std::move(image);
       vm_->start(0);
       // The VM runs, and its output is compared, before the machine hears of it.

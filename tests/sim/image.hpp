@@ -13,8 +13,8 @@ namespace twinstep::sim {
 /// Counts all checkpoints' images of a run, from 1. 0: before the first.
 using ImageId = std::uint64_t;
 
-/// How a flow's numbers differ between the guest that runs and what the client sees.
-using Differences = std::map<FlowKey, std::uint32_t>;
+/// How flows' numbers differ between the guest that runs and what the client sees.
+using Translations = std::map<FlowKey, ts_translation>;
 
 /// What a checkpoint carries from the primary to the secondary.
 struct Image {
@@ -22,7 +22,7 @@ struct Image {
   std::uint32_t epoch = 0;
   GuestState state;
   std::vector<compare::FlowBase> bases;
-  Differences outlived;  ///< of flows that outlived an earlier failover
+  Translations translations;  ///< of flows that outlived an earlier failover
 };
 
 }  // namespace twinstep::sim

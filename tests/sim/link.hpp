@@ -27,8 +27,7 @@ struct SvmRecord {
 };
 struct FlowDelta {
   std::uint32_t epoch = 0;
-  FlowKey flow;
-  std::uint32_t seq_delta = 0;
+  compare::SetDelta delta;
 };
 struct Heartbeat {};
 using RawFrame = std::variant<Mirrored, SvmRecord, FlowDelta, Heartbeat>;

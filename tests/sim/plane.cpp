@@ -5,6 +5,8 @@
 #include <array>
 #include <utility>
 
+#include "core/compare/translation.hpp"
+
 namespace twinstep::sim {
 namespace {
 
@@ -21,9 +23,9 @@ const compare::DigestKey& digest_key() {
   return key;
 }
 
-std::uint32_t difference(const Differences& differences, const FlowKey& flow) {
-  const auto found = differences.find(flow);
-  return found == differences.end() ? 0 : found->second;
+/// Whether the first such packet after a SYN-ACK acknowledges the initial number alone. The sim's guests never dial.
+bool tells_isn(const Packet& packet) {
+  return packet.kind == Packet::Kind::tcp && packet.has(compare::kAck) && !packet.has(compare::kSyn);
 }
 
 }  // namespace
@@ -53,7 +55,7 @@ void Plane::vm_sent(const Packet& packet) {
 
 void Plane::hold(const Packet& packet) {
   const compare::FrameId id = next_id_++;
-  const Held& held = held_.emplace(id, Held{packet, encode(packet), image_}).first->second;
+  const Held& held = held_.emplace(id, Held{packet, encode(packet), image_, translation_out(packet)}).first->second;
   const compare::Frame frame = compare::parse(held.bytes, digest_key());
   compare::Effects effects;
   comparer_->on_frame(id, frame, held.bytes, context_.now(), effects);
@@ -72,20 +74,45 @@ void Plane::produce(const Packet& packet) {
 void Plane::speak(Packet packet) {
   checkers_.voice.speaks(host_, ports_.record());
   checkers_.output.spoken(host_, packet);
-  leave(std::move(packet));
+  const std::uint32_t seq_delta = translation_out(packet);
+  leave(std::move(packet), seq_delta);
 }
 
-void Plane::leave(Packet packet) {
-  packet.seq -= difference(outlived_, packet.flow);
+void Plane::leave(Packet packet, std::uint32_t seq_delta) {
+  packet.seq -= seq_delta;
   if (context_.tracing()) context_.print(host_name(host_), "lets out " + describe(packet));
   ports_.to_client(packet);
 }
 
+/// As the tap program and the daemon do, when the VM sends it.
+std::uint32_t Plane::translation_out(const Packet& packet) {
+  const auto found = translations_.find(packet.flow);
+  if (packet.kind != Packet::Kind::tcp || found == translations_.end()) return 0;
+  if (packet.has(compare::kSyn) && compare::ends_translation(found->second, packet.seq)) {
+    translations_.erase(found);
+    return 0;
+  }
+  return found->second.seq_delta;
+}
+
+/// As the uplink program does, before anything else.
+void Plane::translate_in(Packet& packet) {
+  const auto found = translations_.find(packet.flow);
+  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kAck) || found == translations_.end()) return;
+  ts_translation& translation = found->second;
+  if ((translation.flags & TS_TRANSLATION_OPENING) != 0 && tells_isn(packet)) {
+    translation.seq_delta = translation.vm_isn + 1 - packet.ack;
+    translation.flags &= ~std::uint32_t{TS_TRANSLATION_OPENING};
+    if (translation.seq_delta != 0) context_.mark("worked out a difference after taking over");
+  }
+  if (translation.seq_delta != 0 && gate_ == Gate::hold) context_.mark("translated for a protected VM");
+  packet.ack += translation.seq_delta;
+}
+
 void Plane::uplink_received(const Packet& packet) {
   if (gate_ == Gate::closed || gate_ == Gate::standby || !vm_) return;
-  if (gate_ == Gate::direct && work_out(packet, outlived_)) context_.mark("worked out a difference after taking over");
   Packet inbound = packet;
-  inbound.ack += difference(outlived_, packet.flow);
+  translate_in(inbound);
   if (input_gated_) {
     if (gated_.size() < kGatedMax) gated_.push_back(std::move(inbound));
     return;
@@ -113,8 +140,16 @@ void Plane::receive(const Mirrored& frame) {
     auto& latest = client_acks_.try_emplace(packet.flow, packet.ack).first->second;
     if (compare::seq_lt(latest, packet.ack)) latest = packet.ack;
   }
-  if (work_out(packet, standing_.differences)) context_.mark("worked out a difference as secondary");
-  packet.ack += difference(standing_.differences, packet.flow);
+  const auto found = standing_.flows.find(packet.flow);
+  if (packet.kind == Packet::Kind::tcp && packet.has(compare::kAck) && found != standing_.flows.end()) {
+    ts_flow_state& state = found->second;
+    if ((state.seen & TS_SEEN_OPENING) != 0 && tells_isn(packet)) {
+      state.seq_delta = state.opening_isn + 1 - packet.ack;
+      state.seen &= ~std::uint32_t{TS_SEEN_OPENING};
+      if (state.seq_delta != 0) context_.mark("worked out a difference as secondary");
+    }
+    packet.ack += state.seq_delta;
+  }
   vm_->deliver(std::move(packet));
 }
 
@@ -133,24 +168,22 @@ void Plane::compare(const ts_record& record, std::uint32_t epoch) {
 
 void Plane::receive(const FlowDelta& frame) {
   if (gate_ != Gate::standby || frame.epoch != standing_.epoch) return;
-  standing_.differences[frame.flow] = frame.seq_delta;
-  standing_.openings[frame.flow].known = true;
+  ts_flow_state& state = standing_.flows[frame.delta.flow];
+  if ((state.seen & TS_SEEN_OPENED) != 0 && state.opening_isn != frame.delta.svm_isn) return;
+  state.epoch = frame.epoch;
+  state.seq_delta = frame.delta.seq_delta;
+  state.opening_isn = frame.delta.svm_isn;
+  state.seen = TS_SEEN_OPENED;
 }
 
 void Plane::note_opening(const Packet& packet) {
-  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kSyn) || !packet.has(compare::kAck)) return;
-  Opening& opening = standing_.openings.try_emplace(packet.flow, Opening{packet.seq}).first->second;
-  if (opening.isn != packet.seq) opening = {packet.seq};
-}
-
-/// The first acknowledgement of an opening is that of the PVM's SYN-ACK. Returns whether it told a difference.
-bool Plane::work_out(const Packet& packet, Differences& differences) {
-  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kAck)) return false;
-  const auto found = standing_.openings.find(packet.flow);
-  if (found == standing_.openings.end() || std::exchange(found->second.known, true)) return false;
-  const std::uint32_t delta = found->second.isn + 1 - packet.ack;
-  differences[packet.flow] = delta;
-  return delta != 0;
+  if (packet.kind != Packet::Kind::tcp || !packet.has(compare::kSyn)) return;
+  ts_flow_state& state = standing_.flows[packet.flow];
+  if ((state.seen & TS_SEEN_OPENED) != 0 && state.opening_isn == packet.seq) return;
+  state = {};
+  state.epoch = standing_.epoch;
+  state.opening_isn = packet.seq;
+  state.seen = TS_SEEN_OPENED | TS_SEEN_OPENING;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -169,10 +202,11 @@ void Plane::carry_out(const compare::Release& release) {
   }
   Packet packet = std::move(found->second.packet);
   const ImageId image = found->second.image;
+  const std::uint32_t seq_delta = found->second.seq_delta;
   held_.erase(found);
   if (release.window) packet.window = *release.window;
   checkers_.output.released(host_, image, packet, ports_.record());
-  leave(std::move(packet));
+  leave(std::move(packet), seq_delta);
 }
 
 void Plane::carry_out(const compare::SendFrame& send) {
@@ -183,11 +217,12 @@ void Plane::carry_out(const compare::SendFrame& send) {
     packet.ack_position = packet.ack - connection->client_isn;
     checkers_.output.window_updated(host_, packet);
   }
-  leave(std::move(packet));
+  const auto translation = translations_.find(packet.flow);
+  leave(std::move(packet), translation == translations_.end() ? 0 : translation->second.seq_delta);
 }
 
 void Plane::carry_out(const compare::SetDelta& delta) {
-  ports_.to_link(FlowDelta{epoch_, delta.flow, delta.seq_delta});
+  ports_.to_link(FlowDelta{epoch_, delta});
 }
 
 void Plane::carry_out(const compare::Diverged& diverged) {
@@ -241,7 +276,6 @@ std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId i
   auto bases = comparer_->begin_epoch(epoch, context_.now());
   epoch_ = epoch;
   image_ = image;
-  standing_.openings.clear();
   // What the PVM has not read yet belongs to the new epoch, and the SVM must get it too.
   for (const Packet& unread : vm_->tap) ports_.to_link(Mirrored{epoch_, unread});
   ungate_input();
@@ -299,7 +333,7 @@ void Plane::shut() {
   tracker_.reset();
   latest_.clear();
   client_acks_.clear();
-  outlived_.clear();
+  translations_.clear();
   checkers_.voice.shut(host_);
 }
 
@@ -311,17 +345,17 @@ void Plane::standby() {
   tracker_.emplace(digest_key(), compare::SvmTracker::Limits{});
   standing_ = {};
   before_ = {};
-  outlived_loaded_.clear();
+  translations_loaded_.clear();
 }
 
 void Plane::standby_stop(std::uint32_t epoch) {
-  before_ = std::exchange(standing_, Standing{epoch, {}, {}});
+  before_ = std::exchange(standing_, Standing{epoch, {}});
   vm_->tap.clear();
 }
 
 void Plane::standby_start(const Image& image) {
   tracker_->begin_epoch(image.epoch, image.bases);
-  outlived_loaded_ = image.outlived;
+  translations_loaded_ = image.translations;
   latest_.clear();
 }
 
@@ -331,17 +365,29 @@ void Plane::standby_resume() {
   standing_ = before_;
 }
 
-void Plane::take_over() {
-  outlived_ = outlived_loaded_;
-  for (const auto& [flow, delta] : standing_.differences) {
-    if (delta != 0) context_.mark("took over with numbers to rewrite");
-    outlived_[flow] += delta;
+void Plane::carry_over_flows() {
+  translations_ = std::exchange(translations_loaded_, {});
+  for (const auto& [flow, state] : standing_.flows) {
+    const auto known = translations_.find(flow);
+    const auto before = known == translations_.end() ? std::nullopt : std::optional(known->second);
+    const auto after = compare::translation_after_failover(before, state, standing_.epoch, std::nullopt);
+    if (after) {
+      context_.mark("took over with numbers to rewrite");
+      translations_[flow] = *after;
+    } else {
+      translations_.erase(flow);
+    }
   }
+}
+
+void Plane::take_over() {
+  carry_over_flows();
   open();
   for (auto latest = std::exchange(latest_, {}); const Packet& packet : latest) {
     const auto client_ack = client_acks_.find(packet.flow);
-    const std::uint32_t end =
-        packet.seq + static_cast<std::uint32_t>(packet.length()) - difference(standing_.differences, packet.flow);
+    const auto state = standing_.flows.find(packet.flow);
+    const std::uint32_t end = packet.seq + static_cast<std::uint32_t>(packet.length()) -
+                              (state == standing_.flows.end() ? 0 : state->second.seq_delta);
     const bool has_it = client_ack != client_acks_.end() && compare::seq_le(end, client_ack->second);
     if (packet.kind == Packet::Kind::tcp && !has_it) {
       context_.mark("replayed output after taking over");

@@ -48,7 +48,7 @@ class Plane {
   void compare_from(std::uint32_t epoch, Nanos hold_ns);
   void release_all();
   void shut();
-  const Differences& outlived() const { return outlived_; }
+  const Translations& translations() const { return translations_; }
 
   // Secondary.
   void standby();
@@ -63,26 +63,23 @@ class Plane {
     Packet packet;
     Bytes bytes;
     ImageId image = 0;
-  };
-  /// A SYN that the SVM answered.
-  struct Opening {
-    std::uint32_t isn = 0;  ///< the SVM's
-    bool known = false;     ///< the difference was told or worked out
+    std::uint32_t seq_delta = 0;  ///< to be subtracted on its way out
   };
   /// What the secondary knows of the flows in one epoch.
   struct Standing {
     std::uint32_t epoch = 0;
-    Differences differences;  ///< SVM minus PVM
-    std::map<FlowKey, Opening> openings;
+    std::map<FlowKey, ts_flow_state> flows;
   };
 
   void hold(const Packet& packet);
   void produce(const Packet& packet);
   void speak(Packet packet);
-  void leave(Packet packet);
+  void leave(Packet packet, std::uint32_t seq_delta);
   void deliver_inbound(Packet packet);
   void note_opening(const Packet& packet);
-  bool work_out(const Packet& packet, Differences& differences);
+  std::uint32_t translation_out(const Packet& packet);
+  void translate_in(Packet& packet);
+  void carry_over_flows();
   void receive(const Mirrored& frame);
   void receive(const SvmRecord& frame);
   void receive(const FlowDelta& frame);
@@ -122,11 +119,11 @@ class Plane {
   std::optional<compare::SvmTracker> tracker_;
   Standing standing_;
   Standing before_;  // the epoch that standby_resume() goes back to
-  Differences outlived_loaded_;
+  Translations translations_loaded_;
   std::map<FlowKey, std::uint32_t> client_acks_;  // in the PVM's numbering
   std::deque<Packet> latest_;                     // the SVM's output, for the replay
 
-  Differences outlived_;  // of flows that outlived a failover: this VM's numbers minus the client's
+  Translations translations_;  // of flows that outlived a failover
 };
 
 }  // namespace twinstep::sim

@@ -33,6 +33,7 @@ constexpr std::array kMarks = {
     "mirrored frame of another epoch",
     "window update made",
     "worked out a difference as secondary",
+    "translated for a protected VM",
     "diverged: content",
     "diverged: stall",
     "diverged: ack",

@@ -102,13 +102,29 @@ class PlaneTest : public ::testing::Test {
   }
 
   /// A whole checkpoint, as the daemons drive it.
-  void checkpoint(std::uint32_t epoch) {
-    b_.plane->standby_stop(epoch);
-    const auto bases = a_.plane->begin_epoch(epoch);
-    a_.plane->resume_input();
-    a_.plane->commit(epoch);
-    b_.plane->standby_begin(epoch, bases);
-    a_.plane->svm_running(epoch);
+  void checkpoint(std::uint32_t epoch) { checkpoint(epoch, a_, b_); }
+  static void checkpoint(std::uint32_t epoch, const Host& primary, const Host& secondary) {
+    secondary.plane->standby_stop(epoch);
+    const auto flows = primary.plane->begin_epoch(epoch);
+    primary.plane->resume_input();
+    primary.plane->commit(epoch);
+    secondary.plane->standby_begin(epoch, flows);
+    primary.plane->svm_running(epoch);
+  }
+
+  /// The survivor of a failover gets a new secondary on the other host.
+  void protect_again(Host& primary, char other, Host& secondary) {
+    secondary.plane.reset();
+    secondary.tap.reset();
+    start(other, secondary);
+    if (HasFatalFailure()) return;
+    const Bytes seed = pattern(16, 5);
+    const auto key = compare::DigestKey::from_seed(std::span<const std::byte, 16>(seed));
+    ASSERT_TRUE(primary.plane->pair(key, kVmId, secondary.link_mac));
+    ASSERT_TRUE(secondary.plane->pair(key, kVmId, primary.link_mac));
+    primary.plane->set_hold(20 * kSecond);
+    secondary.plane->standby();
+    checkpoint(1, primary, secondary);
   }
 
   std::optional<Diverged> wait_diverged() {
@@ -226,13 +242,13 @@ TEST_F(PlaneTest, InputOfAPausedPvmReachesBothOnce) {
   lab_->client_send(request(1));
   ASSERT_TRUE(b_.guest_receive());  // the SVM consumed it; its rollback undoes that
   b_.plane->standby_stop(2);
-  const auto bases = a_.plane->begin_epoch(2);  // the PVM has not
+  const auto flows = a_.plane->begin_epoch(2);  // the PVM has not
   lab_->client_send(request(2));
   EXPECT_FALSE(a_.guest_receive(kQuiet)) << "the gate is shut";
   EXPECT_FALSE(b_.guest_receive(milliseconds(0)));
   a_.plane->resume_input();
   a_.plane->commit(2);
-  b_.plane->standby_begin(2, bases);
+  b_.plane->standby_begin(2, flows);
   lab_->client_send(request(3));
   for (const std::uint32_t seq : {1U, 2U, 3U}) {
     const auto at_a = a_.guest_receive();
@@ -289,6 +305,58 @@ TEST_F(PlaneTest, TakeOverSendsWhatTheClientLacksAndGoesOn) {
   ASSERT_TRUE(goes_on);
   EXPECT_EQ(seq_of(*goes_on), kPvmIsn + 6001);
   EXPECT_TRUE(checksums_right(*goes_on));
+}
+
+TEST_F(PlaneTest, AConnectionOutlivesFailoversWithProtectionBetween) {
+  // Each round the survivor's VM is protected again: input is in its numbers on both hosts, output in the client's.
+  const auto client_asks = [this](std::uint32_t ack, const Host& primary, const Host& secondary, std::uint32_t wanted) {
+    lab_->client_send(
+        frame_of(Tcp{.from_vm = false, .seq = kClientIsn + 1, .ack = ack, .options = timestamps(9, 900)}));
+    for (const Host* host : {&primary, &secondary}) {
+      const auto got = host->guest_receive();
+      ASSERT_TRUE(got);
+      EXPECT_EQ(ack_of(*got), wanted);
+      EXPECT_TRUE(checksums_right(*got));
+    }
+  };
+  const auto both_say = [this](std::uint32_t at, std::uint32_t wanted, const Host& primary, const Host& secondary) {
+    const Tcp tcp{.seq = at, .ack = kClientIsn + 1, .options = timestamps(1000, 9), .payload = pattern(100)};
+    primary.guest_send(frame_of(tcp));
+    EXPECT_FALSE(lab_->client_receive(kQuiet));
+    secondary.guest_send(frame_of(tcp));
+    const auto heard = lab_->client_receive();
+    ASSERT_TRUE(heard);
+    EXPECT_EQ(seq_of(*heard), wanted);
+    EXPECT_GE(get32(*heard, 58), 1000U);
+    EXPECT_TRUE(checksums_right(*heard));
+  };
+  open_connection();
+  guest_says(a_, kPvmIsn, pattern(500), 500);
+  guest_says(b_, kSvmIsn, pattern(500), 500);
+  EXPECT_EQ(client_hears(500).size(), 500U);
+  Host* primary = &a_;
+  Host* secondary = &b_;
+  std::uint32_t said = 501;
+  for (const char lost : {'a', 'b', 'a'}) {
+    SCOPED_TRACE(lost);
+    primary->plane.reset();
+    secondary->plane->take_over();
+    while (lab_->client_receive(kQuiet)) continue;  // announcements, and what the client may lack
+    std::swap(primary, secondary);
+    protect_again(*primary, lost, *secondary);
+    ASSERT_FALSE(HasFatalFailure());
+    client_asks(kPvmIsn + said, *primary, *secondary, kSvmIsn + said);
+    both_say(kSvmIsn + said, kPvmIsn + said, *primary, *secondary);
+    said += 100;
+  }
+  // The port is used again: the new connection is told as it is.
+  const Tcp answer{.ack = kClientIsn + 9000, .flags = kSyn | kAck, .options = bytes_of({2, 4, 5, 0xb4})};
+  primary->guest_send(with_seq(answer, 40000));
+  secondary->guest_send(with_seq(answer, 40000));
+  const auto opened = lab_->client_receive();
+  ASSERT_TRUE(opened);
+  EXPECT_EQ(seq_of(*opened), 40000U);
+  client_asks(40001, *primary, *secondary, 40001);
 }
 
 TEST_F(PlaneTest, SoloReleasesWhatIsHeldAndPassesFramesBothWays) {

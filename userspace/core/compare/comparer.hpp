@@ -40,6 +40,7 @@ struct SetDelta {
   FlowKey flow;
   std::uint32_t seq_delta = 0;
   std::uint32_t ts_delta = 0;
+  std::uint32_t svm_isn = 0;  ///< which connection on these ports is meant
 };
 /// A checkpoint is due. Emitted once per epoch; what is held stays held until commit().
 struct Diverged {

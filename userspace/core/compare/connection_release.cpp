@@ -35,7 +35,8 @@ void Connection::release(const Context& context, std::uint64_t arriving, Effects
 
 void Connection::let_go(const Context& context, const HeldSegment& held, std::uint64_t arriving, Effects& out) {
   if (delta_due_) {
-    out.emplace_back(SetDelta{.flow = flow_, .seq_delta = seq_delta_, .ts_delta = ts_delta_});
+    out.emplace_back(
+        SetDelta{.flow = flow_, .seq_delta = seq_delta_, .ts_delta = ts_delta_, .svm_isn = svm_.isn.value_or(0)});
     delta_due_ = false;
   }
   if (held.numbers != 0 && (!released_ || seq_lt(*released_, held.end))) released_ = held.end;

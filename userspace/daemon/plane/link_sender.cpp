@@ -49,9 +49,12 @@ void LinkSender::mirror(std::span<const std::byte> frame, std::uint32_t epoch) {
   send(TS_LINK_MIRROR, epoch, 1, frame);
 }
 
-void LinkSender::delta(const compare::FlowKey& flow, std::uint32_t seq_delta, std::uint32_t ts_delta,
-                       std::uint32_t epoch) {
-  const ts_flow_delta body{.key = Port::key_of(flow), .seq_delta = seq_delta, .ts_delta = ts_delta};
+void LinkSender::delta(const compare::SetDelta& delta, std::uint32_t epoch) {
+  const ts_flow_delta body{.key = Port::key_of(delta.flow),
+                           .seq_delta = delta.seq_delta,
+                           .ts_delta = delta.ts_delta,
+                           .svm_isn = delta.svm_isn,
+                           .reserved = 0};
   send(TS_LINK_FLOW_DELTA, epoch, 1, std::as_bytes(std::span(&body, 1)));
   port_.link().flush();
 }

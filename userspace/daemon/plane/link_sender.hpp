@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "core/compare/frame.hpp"
+#include "core/compare/comparer.hpp"
 #include "daemon/plane/port.hpp"
 
 namespace twinstep::daemon {
@@ -21,7 +21,7 @@ class LinkSender {
   /// A client's frame for the SVM.
   void mirror(std::span<const std::byte> frame, std::uint32_t epoch);
   /// On the wire when it returns.
-  void delta(const compare::FlowKey& flow, std::uint32_t seq_delta, std::uint32_t ts_delta, std::uint32_t epoch);
+  void delta(const compare::SetDelta& delta, std::uint32_t epoch);
   /// Everything collected is on the wire when it returns.
   void flush();
 

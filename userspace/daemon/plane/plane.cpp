@@ -18,6 +18,7 @@
 #include "daemon/plane/port.hpp"
 #include "daemon/plane/primary_side.hpp"
 #include "daemon/plane/secondary_side.hpp"
+#include "daemon/plane/translator.hpp"
 #include "io/monotonic.hpp"
 
 namespace twinstep::daemon {
@@ -38,8 +39,8 @@ struct Plane::Impl {
   Impl(const PlaneConfig& config, const io::Tap& tap_device, std::unique_ptr<Port> opened, OnDiverged on_diverged)
       : tap(tap_device),
         port(std::move(opened)),
-        primary(*port, sender, config, std::move(on_diverged)),
-        secondary(*port, sender, config),
+        primary(*port, sender, translator, config, std::move(on_diverged)),
+        secondary(*port, sender, translator, config),
         thread([this] { run(); }) {}
 
   ~Impl() {
@@ -67,6 +68,7 @@ struct Plane::Impl {
   const io::Tap& tap;
   std::unique_ptr<Port> port;
   LinkSender sender{*port};
+  Translator translator{*port};
   PrimarySide primary;
   SecondarySide secondary;
   Announcer announcer{*port};
@@ -188,13 +190,19 @@ void Plane::standby() {
   });
 }
 
-std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch) {
+EpochFlows Plane::begin_epoch(std::uint32_t epoch) {
   return impl_->call([self = impl_.get(), epoch] {
     self->require_pairing();
+    // While solo the programs have gone on alone.
+    if (self->role != Role::primary) self->translator.refresh(io::monotonic_ns());
     // The gate first: frames that passed it are in the tap's queue by the time that is read, last of all.
     self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_GATED);
     self->drain();
-    return self->primary.begin_epoch(epoch, self->tap, io::monotonic_ns());
+    const Nanos now = io::monotonic_ns();
+    EpochFlows flows;
+    flows.bases = self->primary.begin_epoch(epoch, self->tap, now);
+    flows.translations = self->translator.refresh(now);
+    return flows;
   });
 }
 
@@ -259,8 +267,8 @@ void Plane::standby_stop(std::uint32_t next_epoch) {
   });
 }
 
-void Plane::standby_begin(std::uint32_t epoch, std::span<const compare::FlowBase> bases) {
-  impl_->call([self = impl_.get(), epoch, copy = std::vector(bases.begin(), bases.end())] {
+void Plane::standby_begin(std::uint32_t epoch, const EpochFlows& flows) {
+  impl_->call([self = impl_.get(), epoch, copy = flows] {
     self->require_pairing();
     self->drain();
     self->secondary.begin_epoch(epoch, copy);
@@ -280,7 +288,7 @@ FailoverStats Plane::take_over() {
       self->tap.drain(kUnreadDiscarded);
       self->port->set_epoch(self->secondary.epoch());
     }
-    auto stats = self->secondary.carry_over_flows();
+    auto stats = self->secondary.carry_over_flows(io::monotonic_ns());
     stats.frames_replayed = self->secondary.replay();
     self->port->set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT, false);
     // What the SVM sent between the replay and the switch.

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "core/compare/comparer.hpp"
 #include "core/compare/svm_tracker.hpp"
+#include "core/compare/translation.hpp"
 #include "core/result.hpp"
 #include "core/time.hpp"
 #include "io/netlink/netdev.hpp"
@@ -30,6 +30,12 @@ struct PlaneConfig {
   compare::Limits limits{};
   std::size_t replay_frames_max = 512;    ///< the SVM's latest output, kept for a failover
   std::size_t inbound_frames_max = 4096;  ///< clients' frames kept while the PVM stands still; more are dropped
+};
+
+/// Where a VM's connections stand when an epoch begins: what the secondary has to know of them beside the VM's state.
+struct EpochFlows {
+  std::vector<compare::FlowBase> bases;
+  std::vector<compare::FlowTranslation> translations;  ///< see Translator::refresh
 };
 
 /// Called on the plane's thread, at most once per epoch; passes the word on and calls nothing of the plane.
@@ -83,7 +89,7 @@ class Plane {
   // Primary
   /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. Returns where the flows
   /// stand.
-  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch);
+  EpochFlows begin_epoch(std::uint32_t epoch);
   /// The PVM continued: gives it, and the SVM, what came in meanwhile, and opens the input.
   void resume_input();
   /// The checkpoint that began `epoch` is committed: lets the output of earlier epochs go.
@@ -102,7 +108,7 @@ class Plane {
   /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.
   void standby_stop(std::uint32_t next_epoch);
   /// The SVM holds the checkpoint's state and is about to continue.
-  void standby_begin(std::uint32_t epoch, std::span<const compare::FlowBase> bases);
+  void standby_begin(std::uint32_t epoch, const EpochFlows& flows);
   /// The arbiter's record names this host: the SVM speaks from here on. Sends what the clients may lack.
   FailoverStats take_over();
 

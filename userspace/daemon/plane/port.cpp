@@ -141,6 +141,11 @@ void Port::set_epoch(std::uint32_t epoch) {
   apply();
 }
 
+void Port::set_translates(bool translates) {
+  view_.slot.translates = translates ? 1 : 0;
+  apply();
+}
+
 ts_frame_meta Port::meta(io::XskSocket::Frame frame) {
   ts_frame_meta meta{};
   std::memcpy(&meta, umem_->bytes(frame.address - sizeof(meta), sizeof(meta)).data(), sizeof(meta));

@@ -33,6 +33,8 @@ class Port {
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open);
   void set_uplink_mode(ts_uplink_mode mode);
   void set_epoch(std::uint32_t epoch);
+  /// Whether the programs have translations to look for.
+  void set_translates(bool translates);
   Result<void> set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac);
   const ts_slot_config& slot() const { return view_.slot; }
 

@@ -16,13 +16,15 @@ constexpr std::size_t kChunksLow = io::Umem::kRingEntries / 2;
 
 }  // namespace
 
-PrimarySide::PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config, OnDiverged on_diverged)
+PrimarySide::PrimarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config,
+                         OnDiverged on_diverged)
     : port_(port),
       sender_(sender),
+      translator_(translator),
       limits_(config.limits),
       inbound_frames_max_(config.inbound_frames_max),
       on_diverged_(std::move(on_diverged)),
-      lengths_(config.umem_frames) {}
+      held_(config.umem_frames) {}
 
 void PrimarySide::pair(const compare::DigestKey& key) {
   discard();
@@ -33,9 +35,10 @@ void PrimarySide::pair(const compare::DigestKey& key) {
 }
 
 void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
-  lengths_.at(frame.address / io::Umem::kChunkBytes) = frame.length;
   const auto bytes = port_.bytes(frame);
-  comparer_->on_frame(frame.address, compare::parse(bytes, port_.meta(frame), *key_), bytes, now, effects_);
+  const auto parsed = compare::parse(bytes, port_.meta(frame), *key_);
+  held_.at(frame.address / io::Umem::kChunkBytes) = {frame.length, translator_.on_output(parsed)};
+  comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
   if (port_.umem().free_chunks() < kChunksLow)
     run(compare::Diverged{compare::Cause::pressure, "packet memory is nearly used up"});
@@ -130,17 +133,22 @@ void PrimarySide::carry_out() {
 }
 
 void PrimarySide::run(const compare::Release& release) {
-  const io::XskSocket::Frame frame{release.id, lengths_.at(release.id / io::Umem::kChunkBytes)};
+  const Held& held = held_.at(release.id / io::Umem::kChunkBytes);
+  const io::XskSocket::Frame frame{release.id, held.length};
   if (release.window) TcpEdit(port_.bytes(frame)).set_window(*release.window);
+  if (held.shift.changes()) TcpEdit(port_.bytes(frame)).shift(held.shift);
   port_.send(port_.uplink(), frame);
 }
 
 void PrimarySide::run(const compare::SendFrame& frame) {
-  port_.send_copy(port_.uplink(), frame.bytes);
+  auto bytes = frame.bytes;
+  const auto shift = translator_.of_made(compare::parse(bytes, *key_));
+  if (shift.changes()) TcpEdit(bytes).shift(shift);
+  port_.send_copy(port_.uplink(), bytes);
 }
 
 void PrimarySide::run(const compare::SetDelta& delta) {
-  sender_.delta(delta.flow, delta.seq_delta, delta.ts_delta, comparer_->epoch());
+  sender_.delta(delta, comparer_->epoch());
 }
 
 void PrimarySide::run(const compare::Diverged& diverged) {

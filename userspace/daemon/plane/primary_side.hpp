@@ -10,6 +10,7 @@
 #include "core/compare/comparer.hpp"
 #include "daemon/plane/link_sender.hpp"
 #include "daemon/plane/port.hpp"
+#include "daemon/plane/translator.hpp"
 
 namespace twinstep::daemon {
 
@@ -17,7 +18,8 @@ namespace twinstep::daemon {
 /// keeps clients' frames while the PVM stands still.
 class PrimarySide {
  public:
-  PrimarySide(Port& port, LinkSender& sender, const PlaneConfig& config, OnDiverged on_diverged);
+  PrimarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config,
+              OnDiverged on_diverged);
 
   void pair(const compare::DigestKey& key);
 
@@ -53,8 +55,15 @@ class PrimarySide {
   void run(const compare::Diverged& diverged);
   void note_sequence(std::uint32_t sequence);
 
+  /// What belongs to a held frame.
+  struct Held {
+    std::uint32_t length = 0;
+    OutboundShift shift;
+  };
+
   Port& port_;
   LinkSender& sender_;
+  Translator& translator_;
   compare::Limits limits_;
   std::size_t inbound_frames_max_;
   OnDiverged on_diverged_;
@@ -62,7 +71,7 @@ class PrimarySide {
   std::optional<compare::DigestKey> key_;
   std::optional<compare::Comparer> comparer_;
   compare::Effects effects_;
-  std::vector<std::uint32_t> lengths_;  // of held frames, by chunk
+  std::vector<Held> held_;  // by chunk
   std::deque<std::vector<std::byte>> inbound_;
   std::optional<std::uint32_t> diverged_epoch_;
   std::optional<std::uint32_t> record_sequence_;

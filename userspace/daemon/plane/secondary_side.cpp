@@ -2,16 +2,12 @@
 #include "daemon/plane/secondary_side.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #include "daemon/plane/tcp_edit.hpp"
 
 namespace twinstep::daemon {
 namespace {
 
-/// Added to the client's latest TSecr: the PVM's segments on their way are at most this much newer, in its
-/// milliseconds.
-constexpr std::uint32_t kTsvalSlack = 250;
 /// Of datagrams and the like nobody says what arrived: send the latest.
 constexpr std::size_t kOthersReplayed = 32;
 
@@ -20,16 +16,17 @@ std::uint32_t stream_bytes(const compare::Frame& frame) {
   return static_cast<std::uint32_t>(frame.payload.size()) + has(compare::kSyn) + has(compare::kFin);
 }
 
-std::uint32_t ts_offset(const ts_flow_state& state, std::optional<std::uint32_t> svm_tsval) {
-  if ((state.seen & TS_SEEN_TSECR) == 0 || !svm_tsval) return 0;
-  const std::uint32_t offset = state.client_tsecr - *svm_tsval + kTsvalSlack;
-  return static_cast<std::int32_t>(offset) > 0 ? offset : 0;
+/// A connection that is not in the table, or of which only an older epoch knows.
+ts_flow_state state_of(const io::XdpPrograms& programs, const ts_flow_key& key, std::uint32_t epoch) {
+  auto state = programs.flow(key).value_or(ts_flow_state{});
+  if (state.epoch != epoch) state.seq_delta = 0;
+  return state;
 }
 
 }  // namespace
 
-SecondarySide::SecondarySide(Port& port, LinkSender& sender, const PlaneConfig& config)
-    : port_(port), sender_(sender), ring_frames_max_(config.replay_frames_max) {}
+SecondarySide::SecondarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config)
+    : port_(port), sender_(sender), translator_(translator), ring_frames_max_(config.replay_frames_max) {}
 
 void SecondarySide::pair(const compare::DigestKey& key) {
   forget();
@@ -51,9 +48,10 @@ void SecondarySide::on_output(io::XskSocket::Frame frame) {
   ring_.pop_front();
 }
 
-void SecondarySide::begin_epoch(std::uint32_t epoch, std::span<const compare::FlowBase> bases) {
+void SecondarySide::begin_epoch(std::uint32_t epoch, const EpochFlows& flows) {
   forget();
-  tracker_->begin_epoch(epoch, bases);
+  tracker_->begin_epoch(epoch, flows.bases);
+  before_ = flows.translations;
 }
 
 void SecondarySide::forget() {
@@ -61,34 +59,40 @@ void SecondarySide::forget() {
   ring_.clear();
 }
 
-FailoverStats SecondarySide::carry_over_flows() {
+FailoverStats SecondarySide::carry_over_flows(Nanos now) {
   survivors_.clear();
   FailoverStats stats;
+  FlowMap<ts_translation> before;
+  for (const auto& each : before_) before.emplace(Port::key_of(each.flow), each.numbers);
+  std::vector<compare::FlowTranslation> after;
   for (const auto& flow : tracker_->flows()) {
     const auto key = Port::key_of(flow.flow);
-    auto state = port_.programs().flow(key).value_or(ts_flow_state{});
-    if (state.epoch != epoch()) {
-      state.seq_delta = state.ts_delta = 0;
-      state.seen &= ~std::uint32_t{TS_SEEN_OPENING};
-    }
-    state.epoch = epoch();
-    state.ts_offset = ts_offset(state, flow.tsval);
-    // A full map refuses nothing: the least recently used entry makes room.
-    if (!port_.programs().set_flow(key, state)) continue;
+    const auto state = state_of(port_.programs(), key, epoch());
+    const auto known = before.extract(key);
+    const auto numbers = compare::translation_after_failover(known ? std::optional(known.mapped()) : std::nullopt,
+                                                             state, epoch(), flow.tsval);
     Survivor& survivor = survivors_[flow.flow];
-    survivor.state = state;
-    if (flow.tsval) survivor.tsval = *flow.tsval + state.ts_offset;
+    if ((state.seen & TS_SEEN_ACK) != 0) survivor.client_has = state.client_ack + state.seq_delta;
+    survivor.tsval = flow.tsval;
     ++stats.flows;
-    if ((state.seq_delta | state.ts_offset) != 0) ++stats.flows_rewritten;
+    if (!numbers) continue;
+    survivor.shift = {.seq_delta = numbers->seq_delta, .ts_offset = numbers->ts_offset};
+    if (flow.tsval) survivor.tsval = *flow.tsval + numbers->ts_offset;
+    after.push_back({.flow = flow.flow, .numbers = *numbers});
+    ++stats.flows_rewritten;
   }
+  // Connections that said nothing in this epoch have been idle for longest.
+  std::erase_if(before_, [&](const auto& each) { return !before.contains(Port::key_of(each.flow)); });
+  after.insert(after.begin(), before_.begin(), before_.end());
+  translator_.install(after, now);
+  before_.clear();
   return stats;
 }
 
 bool SecondarySide::client_may_lack(const compare::Frame& frame) const {
   const auto found = survivors_.find(frame.flow);
-  if (found == survivors_.end() || (found->second.state.seen & TS_SEEN_ACK) == 0) return true;
-  const auto& state = found->second.state;
-  return compare::seq_lt(state.client_ack, frame.tcp.seq + stream_bytes(frame) - state.seq_delta);
+  return found == survivors_.end() || !found->second.client_has ||
+         compare::seq_lt(*found->second.client_has, frame.tcp.seq + stream_bytes(frame));
 }
 
 std::size_t SecondarySide::replay() {
@@ -120,7 +124,7 @@ void SecondarySide::send(io::XskSocket::Frame frame, const compare::Frame& parse
   const auto bytes = port_.bytes(frame);
   if (const auto found = survivors_.find(parsed.flow); parsed.cls == TS_CLASS_TCP && found != survivors_.end()) {
     TcpEdit edit(bytes);
-    edit.set_seq(edit.seq() - found->second.state.seq_delta);
+    edit.shift(found->second.shift);
     if (found->second.tsval) edit.set_tsval(*found->second.tsval);
   }
   port_.send_copy(port_.uplink(), bytes);

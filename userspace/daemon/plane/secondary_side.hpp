@@ -5,11 +5,12 @@
 #include <deque>
 #include <map>
 #include <optional>
-#include <span>
+#include <vector>
 
 #include "core/compare/svm_tracker.hpp"
 #include "daemon/plane/link_sender.hpp"
 #include "daemon/plane/port.hpp"
+#include "daemon/plane/translator.hpp"
 
 namespace twinstep::daemon {
 
@@ -17,17 +18,17 @@ namespace twinstep::daemon {
 /// failover sends the clients what they may lack.
 class SecondarySide {
  public:
-  SecondarySide(Port& port, LinkSender& sender, const PlaneConfig& config);
+  SecondarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config);
 
   void pair(const compare::DigestKey& key);
   void on_output(io::XskSocket::Frame frame);
 
-  void begin_epoch(std::uint32_t epoch, std::span<const compare::FlowBase> bases);
+  void begin_epoch(std::uint32_t epoch, const EpochFlows& flows);
   /// The epoch whose state the SVM runs from.
   std::uint32_t epoch() const { return tracker_ ? tracker_->epoch() : 0; }
 
-  /// Enters how the surviving connections' numbers are to be rewritten (rule 10).
-  FailoverStats carry_over_flows();
+  /// Enters how the surviving connections' numbers are to be translated (rule 10).
+  FailoverStats carry_over_flows(Nanos now);
   /// Sends what the clients may lack. Returns the number of frames.
   std::size_t replay();
   /// Drops the ring.
@@ -35,9 +36,10 @@ class SecondarySide {
   std::size_t ring_frames() const { return ring_.size(); }
 
  private:
-  /// A connection after the failover.
+  /// A connection after the failover, for the replay.
   struct Survivor {
-    ts_flow_state state{};
+    std::optional<std::uint32_t> client_has;  ///< the client acknowledged the SVM's stream up to here
+    OutboundShift shift;
     std::optional<std::uint32_t> tsval;  ///< what replayed segments say, so that PAWS (RFC 7323, 5) lets them in
   };
   bool client_may_lack(const compare::Frame& frame) const;
@@ -45,9 +47,11 @@ class SecondarySide {
 
   Port& port_;
   LinkSender& sender_;
+  Translator& translator_;
   std::size_t ring_frames_max_;
   std::optional<compare::DigestKey> key_;
   std::optional<compare::SvmTracker> tracker_;
+  std::vector<compare::FlowTranslation> before_;  // of the PVM, at the epoch's start
   std::deque<io::XskSocket::Frame> ring_;
   std::map<compare::FlowKey, Survivor> survivors_;
 };

@@ -48,14 +48,15 @@ void TcpEdit::set_window(std::uint16_t window) {
   replace(kWindowAt, big_endian<2>(window));
 }
 
-std::uint32_t TcpEdit::seq() const {
+std::uint32_t TcpEdit::get32(std::size_t at) const {
   std::uint32_t value = 0;
-  for (const std::byte byte : tcp_.subspan(kSeqAt, 4)) value = value << 8 | std::to_integer<std::uint32_t>(byte);
+  for (const std::byte byte : tcp_.subspan(at, 4)) value = value << 8 | std::to_integer<std::uint32_t>(byte);
   return value;
 }
 
-void TcpEdit::set_seq(std::uint32_t seq) {
-  replace(kSeqAt, big_endian<4>(seq));
+void TcpEdit::shift(const OutboundShift& shift) {
+  replace(kSeqAt, big_endian<4>(get32(kSeqAt) - shift.seq_delta));
+  if (const auto at = find_tsval()) replace(*at, big_endian<4>(get32(*at) + shift.ts_offset));
 }
 
 void TcpEdit::set_tsval(std::uint32_t tsval) {

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <utility>
 
-#include "daemon/vm/flow_bases.hpp"
+#include "daemon/vm/epoch_flows.hpp"
 #include "daemon/vm/vm.hpp"
 
 namespace twinstep::daemon {
@@ -191,7 +191,7 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   entry.pause.save_ns = lap();
   const auto staged = guest_->primary().stage(pairing_.svm_dirty);
   if (!staged) return tl::make_unexpected(staged.error());
-  pairing_.bases = guest_->plane().begin_epoch(epoch);
+  pairing_.flows = guest_->plane().begin_epoch(epoch);
   entry.pause.scan_ns = lap() - staged->copy_ns;
   entry.pause.copy_ns = staged->copy_ns;
   if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
@@ -205,7 +205,7 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
 
 void Vm::carry_out(const session::StreamImage& effect) {
   pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
-                        generation = machine_.view().record.generation, meta = encode_flow_bases(pairing_.bases)] {
+                        generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, meta, pairing_.device_state);
     if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
     mailbox_.post(Query{[this, epoch, bytes = *sent] {
@@ -302,11 +302,11 @@ void Vm::carry_out(const session::ApplyImage& effect) {
 
 Result<void> Vm::apply_image(std::uint32_t epoch) {
   auto& memory = guest_->secondary();
-  const auto bases = decode_flow_bases(memory.image().meta());
-  if (!bases) return tl::make_unexpected(bases.error());
+  const auto flows = decode_epoch_flows(memory.image().meta());
+  if (!flows) return tl::make_unexpected(flows.error());
   if (const auto applied = memory.apply(); !applied) return applied;
   if (const auto loaded = guest_->load(memory.image().device_state()); !loaded) return loaded;
-  guest_->plane().standby_begin(epoch, *bases);
+  guest_->plane().standby_begin(epoch, *flows);
   if (const auto resumed = guest_->resume(); !resumed) return resumed;
   receive_next();
   return {};

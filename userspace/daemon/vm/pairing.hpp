@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "core/compare/comparer.hpp"
+#include "daemon/plane/plane.hpp"
 #include "daemon/vm/page_stream.hpp"
 #include "io/page_stream.hpp"
 #include "memory/image_sender.hpp"
@@ -32,7 +32,7 @@ struct Pairing {
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
 
   memory::PageBitmap svm_dirty;             ///< of the checkpoint under way, on both sides
-  std::vector<compare::FlowBase> bases;     ///< primary: of the epoch that PausePrimary began
+  EpochFlows flows;                         ///< primary: of the epoch that PausePrimary began
   std::span<const std::byte> device_state;  ///< primary: of the same; lies in Guest until the next save
 };
 

@@ -34,6 +34,13 @@ Result<void> put(const bpf_map* map, const Key& key, const Value& value) {
   return {};
 }
 
+template <typename Value, typename Key>
+std::optional<Value> get(const bpf_map* map, const Key& key) {
+  Value value{};
+  if (bpf_map__lookup_elem(map, &key, sizeof(key), &value, sizeof(value), 0) != 0) return std::nullopt;
+  return value;
+}
+
 bpf_devmap_val device_entry(int ifindex, int program_fd) {
   bpf_devmap_val entry{};
   entry.ifindex = static_cast<std::uint32_t>(ifindex);
@@ -162,10 +169,7 @@ Result<void> XdpPrograms::set_slot(std::uint32_t slot, const ts_slot_config& con
 }
 
 std::optional<ts_flow_state> XdpPrograms::flow(const ts_flow_key& key) const {
-  ts_flow_state state{};
-  if (bpf_map__lookup_elem(impl_->skeleton->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0)
-    return std::nullopt;
-  return state;
+  return get<ts_flow_state>(impl_->skeleton->maps.ts_flows, key);
 }
 
 Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& state) {
@@ -177,6 +181,30 @@ void XdpPrograms::clear_flows() {
   ts_flow_key key{};
   while (bpf_map__get_next_key(map, nullptr, &key, sizeof(key)) == 0)
     if (bpf_map__delete_elem(map, &key, sizeof(key), 0) != 0) break;
+}
+
+std::optional<ts_translation> XdpPrograms::translation(const ts_flow_key& key) const {
+  return get<ts_translation>(impl_->skeleton->maps.ts_translations, key);
+}
+
+Result<void> XdpPrograms::set_translation(const ts_flow_key& key, const ts_translation& translation) {
+  return put(impl_->skeleton->maps.ts_translations, key, translation);
+}
+
+void XdpPrograms::remove_translation(const ts_flow_key& key) {
+  bpf_map__delete_elem(impl_->skeleton->maps.ts_translations, &key, sizeof(key), 0);
+}
+
+std::vector<std::pair<ts_flow_key, ts_translation>> XdpPrograms::translations() const {
+  const bpf_map* map = impl_->skeleton->maps.ts_translations;
+  std::vector<std::pair<ts_flow_key, ts_translation>> all;
+  ts_flow_key key{};
+  // A program that removes a key meanwhile makes the walk begin anew; it never adds one, so that has an end.
+  for (const ts_flow_key* last = nullptr; bpf_map__get_next_key(map, last, &key, sizeof(key)) == 0; last = &key) {
+    if (all.size() == TS_TRANSLATIONS_MAX) break;
+    if (const auto value = get<ts_translation>(map, key)) all.emplace_back(key, *value);
+  }
+  return all;
 }
 
 ts_counters XdpPrograms::counters(std::uint32_t slot) const {

@@ -58,6 +58,12 @@ class XdpPrograms {
   Result<void> set_flow(const ts_flow_key& key, const ts_flow_state& state);
   void clear_flows();
 
+  std::optional<ts_translation> translation(const ts_flow_key& key) const;
+  /// Fails where TS_TRANSLATIONS_MAX connections are there.
+  Result<void> set_translation(const ts_flow_key& key, const ts_translation& translation);
+  void remove_translation(const ts_flow_key& key);
+  std::vector<std::pair<ts_flow_key, ts_translation>> translations() const;
+
   /// Sums over all processors.
   ts_counters counters(std::uint32_t slot) const;
 
