@@ -143,6 +143,12 @@ VmLimits read_limits(ConfigTable table, std::uint64_t memory_bytes) {
   return limits;
 }
 
+io::GuestOffloads guest_offloads(ConfigTable& table) {
+  const auto text = table.string("guest_offloads", "on");
+  if (text != "on" && text != "off") table.error("guest_offloads", "must be \"on\" or \"off\"");
+  return text == "off" ? io::GuestOffloads::off : io::GuestOffloads::on;
+}
+
 VmConfig read_vm(ConfigTable& table, const Config& config) {
   VmConfig vm;
   vm.name = name(table, "name");
@@ -153,6 +159,7 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   vm.qemu = table.string("qemu", vm.qemu);
   vm.qemu_args = table.strings("qemu_args");
   vm.nic_model = table.string("nic_model", vm.nic_model);
+  vm.guest_offloads = guest_offloads(table);
   vm.limits = read_limits(table.table("limits"), vm.memory_bytes);
   if (vm.home != config.host.name && vm.home != config.peer.name)
     table.error("home", "must be one of the two hosts, \"" + config.host.name + "\" or \"" + config.peer.name + "\"");

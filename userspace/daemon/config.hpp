@@ -10,6 +10,7 @@
 
 #include "core/result.hpp"
 #include "core/time.hpp"
+#include "io/tap/tap.hpp"
 
 namespace twinstep::daemon {
 
@@ -57,6 +58,7 @@ struct VmConfig {
   std::string qemu = "qemu-system-x86_64";
   std::vector<std::string> qemu_args;
   std::string nic_model = "virtio-net-pci";
+  io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
   VmLimits limits;
 };
 

@@ -146,7 +146,7 @@ void PlaneLab::in(char host, const std::function<void()>& work) const {
 
 void PlaneLab::start(char name, Host& host) {
   in(name, [&] {
-    host.tap.emplace(value_of(io::Tap::create("tap", kMtu)));
+    host.tap.emplace(value_of(io::Tap::create("tap", kMtu, io::GuestOffloads::off)));
     host.link_mac = value_of(io::device_mac("link0"));
     daemon::PlaneConfig config;
     config.uplink = "uplink0";
@@ -223,8 +223,8 @@ void PlaneLab::check() const {
 DropLab::DropLab(Protocol protocol) : client_(protocol) {
   on_own_thread([this] {
     if (::unshare(CLONE_NEWNET) != 0) throw std::runtime_error("cannot make a network namespace");
-    pvm_.emplace(value_of(io::Tap::create("pvm", kMtu)));
-    svm_.emplace(value_of(io::Tap::create("svm", kMtu)));
+    pvm_.emplace(value_of(io::Tap::create("pvm", kMtu, io::GuestOffloads::off)));
+    svm_.emplace(value_of(io::Tap::create("svm", kMtu, io::GuestOffloads::off)));
     client_.attach_drop("pvm");
     client_.attach_drop("svm");
   });

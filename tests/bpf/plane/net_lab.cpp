@@ -32,6 +32,8 @@ NetLab::NetLab() : prefix_("ts-plane" + std::to_string(::getpid())) {
     run(in_ns(host) + "link add uplink0 type veth peer name " + port + " netns " + name('s'));
     // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
     run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
+    // But the client is to see the frames as they are on the wire.
+    run(in_ns('s') + "link set " + port + " gro_max_size 1");
     run(in_ns('s') + "link set " + port + " master switch up");
     run(in_ns(host) + "link set uplink0 up");
     run(in_ns(host) + "link set link0 up");

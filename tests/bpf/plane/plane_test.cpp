@@ -80,7 +80,7 @@ class PlaneTest : public ::testing::Test {
 
   void start(char name, Host& host) {
     lab_->in(name, [&] {
-      auto tap = io::Tap::create("tap", 1500);
+      auto tap = io::Tap::create("tap", 1500, io::GuestOffloads::off);
       ASSERT_TRUE(tap) << tap.error().message;
       host.tap.emplace(std::move(*tap));
       const auto mac = io::device_mac("link0");

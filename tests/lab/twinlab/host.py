@@ -41,10 +41,10 @@ class Host:
         self._directory = directory
         self._daemon = None
 
-    def start(self, image, dirty=None):
-        """Starts the daemon and waits until its control socket answers."""
+    def start(self, image, dirty=None, vm_settings=None):
+        """Starts the daemon and waits until its control socket answers. vm_settings: more keys of the [[vm]] table."""
         configuration = self._directory / f"{self.name}.toml"
-        configuration.write_text(self._configuration(image, dirty), encoding="utf-8")
+        configuration.write_text(self._configuration(image, dirty, vm_settings or {}), encoding="utf-8")
         self.run_directory.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             self._daemon = self.namespace.start(self._binaries.daemon, "--config", configuration, stdout=log,
@@ -119,7 +119,7 @@ class Host:
             raise LabError(f"twinstepd on host {self.name} ended by itself: {' / '.join(last)}")
         return self.vm_or_none() is not None
 
-    def _configuration(self, image, dirty):
+    def _configuration(self, image, dirty, vm_settings):
         peer = _peer_of(self.name)
         sections = {
             "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
@@ -127,7 +127,7 @@ class Host:
             "[link]": {"device": f"link-{self.name}", "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
             "[arbiter]": {"type": "file", "path": str(self._directory / ARBITER)},
             "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": f"up-{self.name}", "mac": GUEST_MAC,
-                       "qemu_args": image.qemu_args(self.serial_log, dirty)},
+                       "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings},
         }
         lines = []
         for header, values in sections.items():

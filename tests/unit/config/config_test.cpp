@@ -76,6 +76,7 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_THAT(vm.mac, ElementsAre(0x52, 0x54, 0, 0x12, 0x34, 0x56));
   EXPECT_EQ(vm.qemu, "qemu-system-x86_64");
   EXPECT_EQ(vm.nic_model, "virtio-net-pci");
+  EXPECT_EQ(vm.guest_offloads, io::GuestOffloads::on);
   EXPECT_THAT(vm.qemu_args, ElementsAre("-kernel", "/boot/vmlinuz"));
   EXPECT_EQ(vm.limits.umem_frames, 16384U);
   EXPECT_EQ(vm.limits.epoch_bytes_max, vm.memory_bytes);
@@ -135,6 +136,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"52:54:00:12:34:56", "52:54:00:12:34:5g", "t.toml:24: vm.mac: ", "52:54:00:12:34:56"},
         Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "\"-kernel\"", "t.toml:25: vm.qemu_args: ", "array"},
         Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "[1]", "t.toml:25: vm.qemu_args: ", "array"},
+        Refusal{"home = \"a\"", "home = \"a\"\nguest_offloads = \"no\"",
+                "t.toml:22: vm.guest_offloads: ", "\"on\" or \"off\""},
         Refusal{"[timing]", "[timings]", "t.toml:16: timings: ", "timing"},
         Refusal{"[[vm]]", "[vm]", "t.toml:19: vm: ", "[[vm]]"},
         Refusal{"[peer]", "[peer", "t.toml:4: ", "not valid TOML"}));

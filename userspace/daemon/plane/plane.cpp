@@ -29,6 +29,9 @@ enum class Role : std::uint8_t { closed, solo, primary, secondary };
 constexpr std::size_t kBatch = 64;
 /// Rounds of a drain: a guest that stands still can't have filled more than the rings.
 constexpr int kDrainRoundsMax = 4 * static_cast<int>(io::Umem::kRingEntries / kBatch);
+/// The kernel's work on what the guest sent last; a softirq may be put off by a tick or two.
+constexpr Nanos kMarkTimeout = 100 * kMillisecond;
+constexpr int kMarkPollMs = 1;
 constexpr Nanos kIdleWakeup = 500 * kMillisecond;
 constexpr std::size_t kUnreadDiscarded = 65536;
 
@@ -59,6 +62,7 @@ struct Plane::Impl {
   void wait();
   bool pump();
   void drain();
+  void drain_stopped();
   void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
   void on_uplink_frame(io::XskSocket::Frame frame);
@@ -73,6 +77,7 @@ struct Plane::Impl {
   SecondarySide secondary;
   Announcer announcer{*port};
   Role role = Role::closed;
+  bool awaits_mark = false;
   std::vector<io::XskSocket::Frame> batch;
 
   CommandQueue commands;
@@ -129,7 +134,23 @@ void Plane::Impl::drain() {
   }
 }
 
+/// Takes in all that the guest, which stands still, has sent: also what the kernel is still at work on.
+void Plane::Impl::drain_stopped() {
+  drain();
+  awaits_mark = tap.send_mark();
+  for (const Nanos until = io::monotonic_ns() + kMarkTimeout; awaits_mark && io::monotonic_ns() < until;) {
+    pollfd entry{port->tap().fd(), POLLIN, 0};
+    ::poll(&entry, 1, kMarkPollMs);
+    drain();
+  }
+}
+
 void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
+  if (awaits_mark && io::Tap::is_mark(port->bytes(frame))) {
+    awaits_mark = false;
+    port->umem().give(frame.address);
+    return;
+  }
   if (role == Role::primary)
     primary.on_output(frame, now);
   else if (role == Role::secondary)
@@ -197,7 +218,7 @@ EpochFlows Plane::begin_epoch(std::uint32_t epoch) {
     if (self->role != Role::primary) self->translator.refresh(io::monotonic_ns());
     // The gate first: frames that passed it are in the tap's queue by the time that is read, last of all.
     self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_GATED);
-    self->drain();
+    self->drain_stopped();
     const Nanos now = io::monotonic_ns();
     EpochFlows flows;
     flows.bases = self->primary.begin_epoch(epoch, self->tap, now);

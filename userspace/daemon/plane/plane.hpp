@@ -63,6 +63,8 @@ struct PlaneStats {
 /// For the operator: which devices, and how they are driven.
 struct NicView {
   std::string uplink, link, tap;
+  std::string output;  ///< the device with the guest's whole frames; the tap itself without guest offloads
+  io::GuestOffloads guest_offloads{};
   io::XdpMode uplink_mode{}, link_mode{}, tap_mode{};
   ts_slot_config slot{};
 };

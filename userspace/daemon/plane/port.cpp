@@ -60,6 +60,8 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, const io::Ta
   self->view_.uplink = config.uplink;
   self->view_.link = config.link;
   self->view_.tap = tap.name();
+  self->view_.output = tap.output();
+  self->view_.guest_offloads = tap.offloads();
   std::ranges::copy(config.vm_mac, self->view_.slot.vm_mac);
   const auto ready = self->attach().and_then([&] { return self->open_sockets(); }).and_then([&] {
     return self->set_peer(config.vm_id, config.link_peer_mac);
@@ -71,6 +73,8 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, const io::Ta
 Result<void> Port::attach() {
   const auto tap = io::device_index(view_.tap);
   if (!tap) return tl::unexpected(tap.error());
+  const auto output = io::device_index(view_.output);
+  if (!output) return tl::unexpected(output.error());
   const auto uplink = io::device_index(view_.uplink);
   if (!uplink) return tl::unexpected(uplink.error());
   const auto link = io::device_index(view_.link);
@@ -84,7 +88,7 @@ Result<void> Port::attach() {
   std::ranges::copy(*link_mac, view_.slot.link_mac);
 
   io::XdpPrograms::SlotDevices devices{
-      .tap_ifindex = *tap, .uplink_ifindex = *uplink, .link_ifindex = *link, .vm_mac = {}};
+      .tap_ifindex = *tap, .output_ifindex = *output, .uplink_ifindex = *uplink, .link_ifindex = *link, .vm_mac = {}};
   std::ranges::copy(view_.slot.vm_mac, devices.vm_mac.begin());
   if (auto done = programs_.set_devices(kSlot, devices); !done) return done;
   const auto attach_one = [&](io::XdpRole role, int ifindex, io::XdpMode& mode) -> Result<void> {
@@ -93,7 +97,7 @@ Result<void> Port::attach() {
     mode = *attached;
     return {};
   };
-  return attach_one(io::XdpRole::tap, *tap, view_.tap_mode)
+  return attach_one(io::XdpRole::tap, *output, view_.tap_mode)
       .and_then([&] { return attach_one(io::XdpRole::link, *link, view_.link_mode); })
       .and_then([&] { return attach_one(io::XdpRole::uplink, *uplink, view_.uplink_mode); });
 }
@@ -106,7 +110,12 @@ Result<void> Port::open_sockets() {
     socket = std::move(*opened);
     return programs_.set_socket(role, kSlot, socket->fd());
   };
-  return open_one(io::XdpRole::tap, view_.tap, tap_)
+  if (view_.output != view_.tap) {
+    auto opened = io::XskSocket::open(*umem_, view_.tap, io::XskSocket::Use::send);
+    if (!opened) return tl::unexpected(opened.error());
+    input_ = std::move(*opened);
+  }
+  return open_one(io::XdpRole::tap, view_.output, tap_)
       .and_then([&] { return open_one(io::XdpRole::uplink, view_.uplink, uplink_); })
       .and_then([&] { return open_one(io::XdpRole::link, view_.link, link_); });
 }

@@ -20,7 +20,10 @@ class Port {
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 
+  /// Receives what the guest sends.
   io::XskSocket& tap() { return *tap_; }
+  /// Sends what the guest gets.
+  io::XskSocket& input() { return input_ ? *input_ : *tap_; }
   io::XskSocket& uplink() { return *uplink_; }
   io::XskSocket& link() { return *link_; }
   io::Umem& umem() { return *umem_; }
@@ -60,6 +63,7 @@ class Port {
   io::XdpPrograms programs_;
   std::unique_ptr<io::Umem> umem_;  // before the sockets, which use it until they are gone
   std::unique_ptr<io::XskSocket> tap_, uplink_, link_;
+  std::unique_ptr<io::XskSocket> input_;  // with guest offloads, where the tap's output is another device
   NicView view_;
   std::size_t link_frame_bytes_max_ = 0;
   std::uint64_t frames_unsent_ = 0;

@@ -81,7 +81,7 @@ void PrimarySide::on_tick(Nanos now) {
 
 void PrimarySide::flush() {
   port_.uplink().flush();
-  port_.tap().flush();
+  port_.input().flush();
   sender_.flush();
 }
 
@@ -101,7 +101,7 @@ void PrimarySide::resume_input() {
 }
 
 void PrimarySide::deliver_input() {
-  for (const auto& frame : std::exchange(inbound_, {})) port_.send_copy(port_.tap(), frame);
+  for (const auto& frame : std::exchange(inbound_, {})) port_.send_copy(port_.input(), frame);
   flush();
 }
 

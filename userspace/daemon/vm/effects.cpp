@@ -242,6 +242,11 @@ Result<void> Vm::prepare_standby() {
     return fail("QEMU's machine types differ: " + asked.machine_type + " there, " + guest_->machine_type() +
                 " here; install the same QEMU, or name a versioned machine type in qemu_args");
   }
+  if (asked.guest_offloads != (guest_->offloads() == io::GuestOffloads::on)) {
+    return fail("guest_offloads of " + config_.name + " is " + (asked.guest_offloads ? "on" : "off") + " there and " +
+                io::to_string(guest_->offloads()) +
+                " here: see this host's journal for what it lacks, or set guest_offloads = \"off\" on both hosts");
+  }
   const auto key = compare::DigestKey::from_seed(seed_bytes(asked.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, asked.link_mac); !paired) return paired;
   if (const auto ready = guest_->become_secondary(config_.limits.epoch_bytes_max); !ready) return ready;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/vm/guest.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -31,6 +33,16 @@ std::string mac_text(const io::MacAddress& mac) {
   return text;
 }
 
+/// With guest offloads if they are wanted and this kernel can finish what a guest leaves undone.
+Result<io::Tap> make_tap(const VmConfig& vm, std::uint16_t vm_id) {
+  if (vm.guest_offloads == io::GuestOffloads::on) {
+    auto tap = io::Tap::create(tap_name(vm_id), kMtuBytes, io::GuestOffloads::on);
+    if (tap) return tap;
+    spdlog::warn("VM {}: its NIC offers no checksum and segmentation offloads: {}", vm.name, tap.error().message);
+  }
+  return io::Tap::create(tap_name(vm_id), kMtuBytes, io::GuestOffloads::off);
+}
+
 /// What QEMU is started with. Makes the VM's run directory.
 Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::Tap& tap, bool paused) {
   qemu::VmSpec spec;
@@ -54,7 +66,7 @@ Guest::Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, 
 
 Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
                                             OnDiverged on_diverged) {
-  auto tap = io::Tap::create(tap_name(vm_id), kMtuBytes);
+  auto tap = make_tap(vm, vm_id);
   if (!tap) return tl::make_unexpected(tap.error());
   PlaneConfig plane_config;
   plane_config.uplink = vm.uplink;

@@ -33,6 +33,8 @@ class Guest {
   qemu::QemuProcess& qemu() { return qemu_; }
   Plane& plane() { return *plane_; }
   const std::string& machine_type() const { return machine_type_; }
+  /// As they are in force, which a host may be unable to give.
+  io::GuestOffloads offloads() const { return tap_.offloads(); }
   /// This host's end of the link.
   const io::MacAddress& link_mac() const { return link_mac_; }
 

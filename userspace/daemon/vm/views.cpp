@@ -126,6 +126,7 @@ Result<json> Vm::nic() {
                   {"link_mode", io::to_string(nic.link_mode)},
                   {"tap", nic.tap},
                   {"tap_mode", io::to_string(nic.tap_mode)},
+                  {"guest_offloads", io::to_string(nic.guest_offloads)},
                   {"frames_in", stats.compare.frames_in},
                   {"frames_released", stats.compare.frames_released},
                   {"frames_released_on_arrival", stats.compare.frames_released_on_arrival},

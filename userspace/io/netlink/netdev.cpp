@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/netlink/netdev.hpp"
 
+#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -92,6 +94,13 @@ Result<void> set_device_up(const std::string& name) {
   auto done = run(name, *flags, SIOCSIFFLAGS, "bring up");
   if (!done) return tl::unexpected(done.error());
   return {};
+}
+
+void turn_ipv6_off(const std::string& name) {
+  const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (fd) [[maybe_unused]]
+    const auto written = ::write(fd.get(), "1", 1);
 }
 
 }  // namespace twinstep::io

@@ -23,5 +23,7 @@ Result<bool> device_carrier(const std::string& name);
 Result<unsigned> device_rx_queues(const std::string& name);
 Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes);
 Result<void> set_device_up(const std::string& name);
+/// The host's stack says nothing of its own on this device. A kernel without IPv6 has nothing to turn off.
+void turn_ipv6_off(const std::string& name);
 
 }  // namespace twinstep::io

@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 
+#include "bpf/abi/twinstep_abi.h"
 #include "io/netlink/netdev.hpp"
 #include "io/os_error.hpp"
 
@@ -20,17 +21,30 @@ constexpr unsigned kMtuBytesMin = 576;
 constexpr unsigned kMtuBytesMax = 3500;
 constexpr std::size_t kFrameBytesMax = 4096;
 
-/// A kernel without IPv6 has no such file; then there is nothing to turn off.
-void turn_ipv6_off(const std::string& name) {
-  const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
-  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (fd) [[maybe_unused]]
-    const auto written = ::write(fd.get(), "1", 1);
+/// Bytes of the virtio header in front of each frame. QEMU chooses its size when the guest's driver starts.
+std::size_t header_bytes(const UniqueFd& fd) {
+  int bytes = 0;
+  return ::ioctl(fd.get(), TUNGETVNETHDRSZ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+/// An Ethernet frame that no guest sends: from and to nobody, of the type that only the link knows.
+constexpr std::size_t kMarkBytes = 60;
+constexpr std::size_t kMarkTypeAt = 12;
+
+std::array<std::byte, kMarkBytes> make_mark() {
+  std::array<std::byte, kMarkBytes> mark{};
+  mark[kMarkTypeAt] = std::byte{TS_ETHERTYPE >> 8};
+  mark[kMarkTypeAt + 1] = std::byte{TS_ETHERTYPE & 0xff};
+  return mark;
 }
 
 }  // namespace
 
-Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes) {
+const char* to_string(GuestOffloads offloads) {
+  return offloads == GuestOffloads::on ? "on" : "off";
+}
+
+Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes, GuestOffloads offloads) {
   if (name.empty() || name.size() >= IFNAMSIZ)
     return fail("\"" + name + "\" is no tap's name: it must have 1 to " + std::to_string(IFNAMSIZ - 1) + " characters");
   if (mtu_bytes < kMtuBytesMin || mtu_bytes > kMtuBytesMax)
@@ -40,26 +54,40 @@ Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes) {
   if (!fd) return fail_os("cannot open /dev/net/tun (is the tun module loaded, and is this root?)");
   ifreq request{};
   std::copy(name.begin(), name.end(), request.ifr_name);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  const bool stage_wanted = offloads == GuestOffloads::on;
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (stage_wanted ? IFF_VNET_HDR : 0));
   if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail_os("cannot create tap " + name);
   turn_ipv6_off(name);
   if (auto done = set_device_mtu(name, mtu_bytes); !done) return tl::unexpected(done.error());
+  std::optional<OffloadStage> stage;
+  if (stage_wanted) {
+    auto made = OffloadStage::create(name, mtu_bytes);
+    if (!made) return tl::unexpected(made.error());
+    stage.emplace(std::move(*made));
+  }
   if (auto done = set_device_up(name); !done) return tl::unexpected(done.error());
-  return Tap(name, std::move(fd));
+  return Tap(name, std::move(fd), std::move(stage));
 }
 
-bool Tap::has_unread() const {
-  pollfd entry{fd_.get(), POLLIN, 0};
-  return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
+bool Tap::send_mark() const {
+  if (!stage_) return false;
+  std::vector<std::byte> frame(header_bytes(fd_) + kMarkBytes);
+  std::ranges::copy(make_mark(), frame.end() - kMarkBytes);
+  return ::write(fd_.get(), frame.data(), frame.size()) == static_cast<ssize_t>(frame.size());
+}
+
+bool Tap::is_mark(std::span<const std::byte> frame) {
+  return std::ranges::equal(frame, make_mark());
 }
 
 std::vector<std::vector<std::byte>> Tap::drain(std::size_t frames_max) const {
   std::vector<std::vector<std::byte>> frames;
   std::array<std::byte, kFrameBytesMax> buffer;
+  const std::size_t header = stage_ ? header_bytes(fd_) : 0;
   while (frames.size() < frames_max) {
     const auto bytes = ::read(fd_.get(), buffer.data(), buffer.size());
-    if (bytes <= 0) break;
-    frames.emplace_back(buffer.begin(), buffer.begin() + bytes);
+    if (bytes < static_cast<ssize_t>(header) || bytes == 0) break;
+    frames.emplace_back(buffer.begin() + static_cast<std::ptrdiff_t>(header), buffer.begin() + bytes);
   }
   return frames;
 }

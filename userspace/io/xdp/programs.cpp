@@ -147,7 +147,7 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
   return put(maps.ts_taps, slot, device_entry(devices.tap_ifindex, kNoProgram))
       .and_then([&] { return put(maps.ts_uplinks, slot, device_entry(devices.uplink_ifindex, kNoProgram)); })
       .and_then([&] { return impl_->set_mirror(slot, devices.tap_ifindex, devices.link_ifindex); })
-      .and_then([&] { return put(maps.ts_ifindex_slot, devices.tap_ifindex, slot); })
+      .and_then([&] { return put(maps.ts_ifindex_slot, devices.output_ifindex, slot); })
       .and_then([&] { return put(maps.ts_uplink_slot, devices.uplink_ifindex, slot); })
       .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
 }

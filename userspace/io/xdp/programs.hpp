@@ -40,7 +40,8 @@ class XdpPrograms {
   void set_digest_key(const compare::DigestKey& key);
 
   struct SlotDevices {
-    int tap_ifindex = 0;
+    int tap_ifindex = 0;     ///< where the guest gets frames
+    int output_ifindex = 0;  ///< where the guest's frames appear: the tap itself, or its OffloadStage's output
     int uplink_ifindex = 0;
     int link_ifindex = 0;
     MacAddress vm_mac{};

@@ -22,20 +22,21 @@ bool may_succeed_later(int error) {
 
 }  // namespace
 
-Result<std::unique_ptr<XskSocket>> XskSocket::open(Umem& umem, const std::string& device) {
+Result<std::unique_ptr<XskSocket>> XskSocket::open(Umem& umem, const std::string& device, Use use) {
   std::unique_ptr<XskSocket> self(new XskSocket(umem));
   xsk_socket_config config{};
   config.rx_size = Umem::kRingEntries;
   config.tx_size = Umem::kRingEntries;
   config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
   config.bind_flags = XDP_USE_NEED_WAKEUP | XDP_COPY;
-  const int error = xsk_socket__create_shared(&self->socket_, device.c_str(), 0, umem.umem_, &self->receive_,
-                                              &self->transmit_, &self->fill_, &self->completion_, &config);
+  auto* receive = use == Use::both ? &self->receive_ : nullptr;
+  const int error = xsk_socket__create_shared(&self->socket_, device.c_str(), 0, umem.umem_, receive, &self->transmit_,
+                                              &self->fill_, &self->completion_, &config);
   if (error != 0)
     return fail_os("cannot open an AF_XDP socket on queue 0 of " + device +
                        " (is another program's socket there, or is this not root?)",
                    -error);
-  self->offer_chunks();
+  if (use == Use::both) self->offer_chunks();
   return self;
 }
 

@@ -31,8 +31,10 @@ class XskSocket {
     std::uint64_t other = 0;      ///< too large for a chunk, and the like
   };
 
+  enum class Use : std::uint8_t { both, send };  ///< send: it receives nothing and takes no chunks to receive into
+
   /// umem must outlive the socket.
-  static Result<std::unique_ptr<XskSocket>> open(Umem& umem, const std::string& device);
+  static Result<std::unique_ptr<XskSocket>> open(Umem& umem, const std::string& device, Use use = Use::both);
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
   XskSocket& operator=(const XskSocket&) = delete;
