@@ -27,6 +27,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t kEpochBytesMax = 128U << 20;
 constexpr int kCheckpoints = 60;
 constexpr std::uint64_t kGeneration = 7;
+constexpr memory::PageHashKey kKey = 0x5eed;
 
 Nanos now() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
@@ -64,8 +65,9 @@ class Pair {
   Pair()
       : pvm_(value(start_side(guest_spec(pvm_dir_.path(), pvm_tap_, false)))),
         svm_(value(start_side(guest_spec(svm_dir_.path(), svm_tap_, true)))),
-        primary_(value(PrimaryMemory::create(pvm_.ram.bytes(), *pvm_.dirty, kEpochBytesMax))),
-        secondary_(value(SecondaryMemory::create(svm_.ram.bytes(), *svm_.dirty, kEpochBytesMax))),
+        primary_(value(PrimaryMemory::create(pvm_.ram.bytes(), *pvm_.dirty, kEpochBytesMax, kKey))),
+        secondary_(value(SecondaryMemory::create(
+            svm_.ram.bytes(), *svm_.dirty, [this] { return svm_.ram.present(); }, kEpochBytesMax, kKey))),
         saver_(value(qemu::StateSaver::create(pvm_.process.qmp(), kTimeout))),
         loader_(value(qemu::StateLoader::create(svm_.process.qmp(), pvm_.features.machine_type, kTimeout))),
         stream_(tcp_pair()),
@@ -78,6 +80,7 @@ class Pair {
 
   void live_sync() {
     value(primary_.start());
+    primary_.set_present(value(pvm_.ram.present()));
     value(secondary_.start());
     for (int round = 0; round < 3; ++round) {
       auto received = receive();
@@ -90,28 +93,32 @@ class Pair {
   /// One checkpoint in the design's order. The PVM's RAM is kept aside for compare(), outside the measured steps.
   void checkpoint(std::uint32_t epoch, const std::string& meta) {
     value(qemu::stop(svm_.process.qmp(), kTimeout));
-    const auto svm_dirty = value(secondary_.scan_dirty());
+    const auto svm = value(secondary_.scan_dirty());
+    value(primary_.prestage(svm));
     const Nanos start = now();
     value(qemu::stop(pvm_.process.qmp(), kTimeout));
     const Nanos stopped = now();
     const auto state = value(saver_.save(pvm_.process.qmp(), kTimeout));
     const Nanos saved = now();
-    const auto staged = value(primary_.stage(svm_dirty));
+    const auto staged = value(primary_.stage(svm));
     std::memcpy(pvm_copy_.data(), pvm_.ram.bytes().data(), pvm_copy_.size());
     const Nanos cont_start = now();
     value(qemu::cont(pvm_.process.qmp(), kTimeout));
     note(stopped - start, saved - stopped, staged, now() - cont_start);
-    pages_secondary_ += staged.pages_secondary;
+    pages_secondary_ += svm.dirty.count();
 
     auto received = receive();
-    value(primary_.send_staged(sender_, kGeneration, epoch, std::as_bytes(std::span(meta)), state));
+    const auto sent =
+        value(primary_.send_staged(sender_, kGeneration, epoch, svm, {std::as_bytes(std::span(meta)), state, {}}));
     const auto image = value(received.get());
     EXPECT_EQ(image.epoch, epoch);
-    EXPECT_EQ(image.pages, staged.pages_staged);
+    EXPECT_EQ(image.pages, sent.pages);
+    EXPECT_LE(sent.pages, staged.pages_dirty);
     EXPECT_EQ(std::memcmp(secondary_.image().meta().data(), meta.data(), meta.size()), 0);
     value(secondary_.apply());
     EXPECT_EQ(first_difference(svm_.ram.bytes(), pvm_copy_), std::nullopt) << "before the load, epoch " << epoch;
     value(loader_.load(svm_.process.qmp(), secondary_.image().device_state(), kTimeout));
+    value(secondary_.finish());
     EXPECT_EQ(first_difference(svm_.ram.bytes(), pvm_copy_), std::nullopt) << "after the load, epoch " << epoch;
     value(qemu::cont(svm_.process.qmp(), kTimeout));
   }

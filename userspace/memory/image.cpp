@@ -10,16 +10,15 @@ Result<Image> Image::create(std::size_t bytes_max) {
   return Staging::create(bytes_max).map([](Staging data) { return Image(std::move(data)); });
 }
 
-Result<void> Image::apply(std::span<std::byte> ram) const {
+Result<void> Image::apply(std::span<std::byte> ram, PageBitmap& absent) const {
   if (!complete_) return fail("there is no complete memory image to apply");
   if (ram.size() != header_.ram_bytes) throw std::logic_error("an image was applied to another VM's RAM");
-  const std::byte* from = data_.bytes().data();
-  for (const PageNumber number : data_.numbers()) {
-    std::memcpy(ram.data() + std::size_t{number} * kPageBytes, from, kPageBytes);
-    from += kPageBytes;
-  }
-  for (const PageNumber number : zero_numbers_) {
-    std::memset(ram.data() + std::size_t{number} * kPageBytes, 0, kPageBytes);
+  std::size_t index = 0;
+  for (const Piece& piece : pieces_) {
+    for (std::size_t end = index + piece.data_pages; index < end; ++index) {
+      write_page(ram, absent, data_.numbers()[index], data_.page(index));
+    }
+    for (const PageNumber number : piece.zero_numbers) write_zero_page(ram, absent, number);
   }
   return {};
 }
@@ -27,9 +26,20 @@ Result<void> Image::apply(std::span<std::byte> ram) const {
 void Image::clear() {
   complete_ = false;
   data_.clear();
-  zero_numbers_.clear();
+  pieces_.clear();
+  zero_pages_ = 0;
   meta_.clear();
   device_state_.clear();
+  page_checksums_ = {};
+}
+
+void write_page(std::span<std::byte> ram, PageBitmap& absent, PageNumber number, std::span<const std::byte> content) {
+  std::memcpy(ram.data() + std::size_t{number} * kPageBytes, content.data(), kPageBytes);
+  absent.reset(number);
+}
+
+void write_zero_page(std::span<std::byte> ram, const PageBitmap& absent, PageNumber number) {
+  if (!absent.test(number)) std::memset(ram.data() + std::size_t{number} * kPageBytes, 0, kPageBytes);
 }
 
 }  // namespace twinstep::memory

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/image_format.hpp"
 
-#include <xxhash.h>
+#include <xxh_x86dispatch.h>
 
 #include <string>
 
@@ -23,7 +23,7 @@ Result<void> verify(const ImageHeader& header, std::uint64_t ram_bytes) {
                 ", this host reads version " + std::to_string(kImageVersion) + ": run the same Twinstep on both hosts");
   }
   if (header.checksum != header_checksum(header)) return fail(std::string(kDamaged) + "checksum of the header");
-  if (header.kind != ImageKind::live_round && header.kind != ImageKind::checkpoint) {
+  if (header.kind != ImageKind::live_round && header.kind != ImageKind::checkpoint && header.kind != ImageKind::ahead) {
     return fail("the peer sent a memory image of unknown kind " + std::to_string(static_cast<int>(header.kind)));
   }
   if (header.ram_bytes != ram_bytes || header.page_bytes != kPageBytes) {
@@ -31,7 +31,9 @@ Result<void> verify(const ImageHeader& header, std::uint64_t ram_bytes) {
                 std::to_string(header.page_bytes) + ", this host's has " + std::to_string(ram_bytes) +
                 ": give both the same memory size");
   }
-  if (header.pages > ram_bytes / kPageBytes) return fail("the peer's memory image has more pages than the VM");
+  if (header.verify_bytes != 0 && header.verify_bytes != ram_bytes / kPageBytes * kPageChecksumBytes) {
+    return fail("the peer's memory image has checksums of another number of pages than the VM");
+  }
   if (header.meta_bytes > kMetaBytesMax || header.state_bytes > kStateBytesMax) {
     return fail("the peer's memory image has " + std::to_string(header.meta_bytes) + " bytes of meta data and " +
                 std::to_string(header.state_bytes) + " bytes of device state, beyond the limits");
@@ -44,21 +46,20 @@ Result<void> verify(const ChunkHeader& header, std::uint32_t expected_index) {
     return fail(std::string(kDamaged) + "header of chunk " + std::to_string(expected_index));
   }
   const std::size_t pages = std::size_t{header.data_pages} + header.zero_pages;
-  if (header.index != expected_index || header.data_pages > kChunkDataPagesMax || pages > kChunkPagesMax ||
-      pages == 0) {
+  if (header.index != expected_index || header.data_pages > kChunkDataPagesMax || pages > kChunkPagesMax) {
     return fail("the peer sent chunk " + std::to_string(header.index) + " of " + std::to_string(pages) +
                 " pages where chunk " + std::to_string(expected_index) + " was due");
   }
   return {};
 }
 
-Result<void> verify(const ImageTrailer& trailer, const ImageHeader& header, std::uint64_t chunks,
+Result<void> verify(const ImageTrailer& trailer, const ImageHeader& header, std::uint64_t pages, std::uint64_t chunks,
                     std::uint64_t content_checksum) {
   if (trailer.magic != kTrailerMagic || trailer.checksum != header_checksum(trailer)) {
     return fail(std::string(kDamaged) + "trailer");
   }
   if (trailer.content_checksum != content_checksum) return fail(std::string(kDamaged) + "checksum of the whole");
-  if (trailer.epoch != header.epoch || trailer.generation != header.generation || trailer.pages != header.pages ||
+  if (trailer.epoch != header.epoch || trailer.generation != header.generation || trailer.pages != pages ||
       trailer.chunks != chunks) {
     return fail("the memory image ends with the trailer of another image");
   }

@@ -14,16 +14,18 @@
 ///
 ///   ImageHeader
 ///   ChunkHeader, numbers of data pages, numbers of zero pages, data pages      any number of times
-///   meta bytes, device state bytes                                             as the ImageHeader says
+///   ChunkHeader of no pages                                                    the end of the chunks
+///   meta bytes, device state bytes, page checksums                             as the ImageHeader says
 ///   ImageTrailer
 ///
-/// Each header carries a checksum of itself, so a wrong length is found before it is used, and each chunk one of its
-/// body. The trailer's covers all of the chunks' checksums, meta and device state. All are XXH3-64.
+/// How many pages come isn't known when the first is sent. Each header carries a checksum of itself, so a wrong length
+/// is found before it is used, and each chunk one of its body. The trailer's covers all of the chunks' checksums, meta,
+/// device state and page checksums. All are XXH3-64.
 namespace twinstep::memory {
 
 static_assert(std::endian::native == std::endian::little, "images are sent in host order, which must be little-endian");
 
-inline constexpr std::uint16_t kImageVersion = 1;
+inline constexpr std::uint16_t kImageVersion = 2;
 inline constexpr std::uint32_t kImageMagic = 0x6d497354;    // "TsIm"
 inline constexpr std::uint32_t kChunkMagic = 0x68437354;    // "TsCh"
 inline constexpr std::uint32_t kTrailerMagic = 0x72547354;  // "TsTr"
@@ -35,10 +37,13 @@ inline constexpr std::size_t kChunkPagesMax = 4096;
 /// Bounds of the two blobs: far above what is seen (device state: 60-220 KB), far below what would hurt.
 inline constexpr std::uint32_t kMetaBytesMax = 64U << 20;
 inline constexpr std::uint32_t kStateBytesMax = 64U << 20;
+/// Bytes of the checksum of one page, in verify_bytes.
+inline constexpr std::size_t kPageChecksumBytes = 8;
 
 enum class ImageKind : std::uint8_t {
   live_round = 1,  ///< pages of a running VM, written into the target at once; no meta, no device state
   checkpoint = 2,  ///< what changed in an epoch, with device state; nothing is written before all of it is verified
+  ahead = 3,       ///< pages of the next checkpoint, sent before it; kept with it, and overruled by its own pages
 };
 
 struct ImageHeader {
@@ -46,10 +51,10 @@ struct ImageHeader {
   std::uint16_t version = kImageVersion;
   ImageKind kind = ImageKind::live_round;
   std::uint8_t reserved = 0;
-  std::uint64_t generation = 0;  ///< the arbiter's, at the sender
-  std::uint64_t ram_bytes = 0;   ///< size of the VM's RAM; must be the receiver's too
-  std::uint64_t pages = 0;       ///< in all chunks together
-  std::uint32_t epoch = 0;       ///< 0 in a live round
+  std::uint64_t generation = 0;    ///< the arbiter's, at the sender
+  std::uint64_t ram_bytes = 0;     ///< size of the VM's RAM; must be the receiver's too
+  std::uint64_t verify_bytes = 0;  ///< checksums of all the VM's pages, 8 bytes each; 0: not sent
+  std::uint32_t epoch = 0;         ///< 0 in a live round
   std::uint32_t page_bytes = kPageBytes;
   std::uint32_t meta_bytes = 0;
   std::uint32_t state_bytes = 0;
@@ -93,7 +98,7 @@ Result<void> verify(const ImageHeader& header, std::uint64_t ram_bytes);
 /// Refuses damage, a chunk out of order or beyond the bounds.
 Result<void> verify(const ChunkHeader& header, std::uint32_t expected_index);
 /// Refuses damage and a trailer of another image than `header`'s.
-Result<void> verify(const ImageTrailer& trailer, const ImageHeader& header, std::uint64_t chunks,
+Result<void> verify(const ImageTrailer& trailer, const ImageHeader& header, std::uint64_t pages, std::uint64_t chunks,
                     std::uint64_t content_checksum);
 
 }  // namespace twinstep::memory

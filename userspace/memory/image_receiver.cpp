@@ -15,44 +15,51 @@ std::span<std::byte> bytes_of(Header& header) {
 
 }  // namespace
 
-Result<ImageReceiver> ImageReceiver::create(std::span<std::byte> ram) {
+Result<ImageReceiver> ImageReceiver::create(std::span<std::byte> ram, PageBitmap& absent) {
   return Staging::create(kChunkDataPagesMax * kPageBytes).map([&](Staging chunk) {
-    return ImageReceiver(ram, std::move(chunk));
+    return ImageReceiver(ram, absent, std::move(chunk));
   });
 }
 
 Result<Received> ImageReceiver::receive(SocketReader reader, Image& image, std::chrono::milliseconds first_timeout,
                                         std::chrono::milliseconds stall_timeout) {
-  image.clear();
-  if (auto ready = reader.wait(first_timeout); !ready) return tl::unexpected(ready.error());
+  if (image.complete()) image.clear();
   Reading reading{reader, stall_timeout, {}};
-  auto step = reader.read(bytes_of(reading.header), stall_timeout);
+  auto ready = reader.wait(first_timeout);
+  auto received = ready ? receive_image(reading, image) : tl::unexpected(ready.error());
+  if (!received) image.clear();
+  return received;
+}
+
+Result<Received> ImageReceiver::receive_image(Reading& reading, Image& image) {
+  auto step = reading.reader.read(bytes_of(reading.header), reading.stall_timeout);
   if (step) step = verify(reading.header, ram_.size());
   if (!step) return tl::unexpected(step.error());
 
   const bool live = reading.header.kind == ImageKind::live_round;
   content_.reset();
   std::uint32_t chunks = 0;
-  for (std::uint64_t pages = 0; pages < reading.header.pages; ++chunks) {
+  std::uint64_t pages = 0;
+  for (bool more = true; more; ++chunks) {
     ChunkHeader chunk;
-    step = reader.read(bytes_of(chunk), stall_timeout);
+    step = reading.reader.read(bytes_of(chunk), reading.stall_timeout);
     if (step) step = verify(chunk, chunks);
     if (step) step = live ? receive_live_chunk(reading, chunk) : receive_checkpoint_chunk(reading, chunk, image);
     if (!step) return tl::unexpected(step.error());
     content_.add(std::as_bytes(std::span(&chunk.checksum, 1)));
-    pages += std::uint64_t{chunk.data_pages} + chunk.zero_pages;
-    if (pages > reading.header.pages) return fail("the peer's memory image has more pages than its header says");
+    const std::uint64_t chunk_pages = std::uint64_t{chunk.data_pages} + chunk.zero_pages;
+    pages += chunk_pages;
+    more = chunk_pages > 0;
+    if (pages > ram_.size() / kPageBytes) return fail("the peer's memory image has more pages than the VM");
   }
-
-  step = read_blob(reading, reading.header.meta_bytes, image.meta_);
-  if (step) step = read_blob(reading, reading.header.state_bytes, image.device_state_);
+  step = read_tail(reading, image);
   ImageTrailer trailer;
-  if (step) step = reader.read(bytes_of(trailer), stall_timeout);
-  if (step) step = verify(trailer, reading.header, chunks, content_.value());
+  if (step) step = reading.reader.read(bytes_of(trailer), reading.stall_timeout);
+  if (step) step = verify(trailer, reading.header, pages, chunks, content_.value());
   if (!step) return tl::unexpected(step.error());
   image.header_ = reading.header;
-  image.complete_ = !live;
-  return Received{reading.header.kind, reading.header.generation, reading.header.epoch, reading.header.pages};
+  image.complete_ = reading.header.kind == ImageKind::checkpoint;
+  return Received{reading.header.kind, reading.header.generation, reading.header.epoch, pages};
 }
 
 Result<void> ImageReceiver::receive_live_chunk(const Reading& reading, const ChunkHeader& header) {
@@ -61,11 +68,10 @@ Result<void> ImageReceiver::receive_live_chunk(const Reading& reading, const Chu
   if (!data) return tl::unexpected(data.error());
   if (auto body = read_body(reading, header, *data); !body) return body;
   for (std::size_t i = 0; i < numbers_.size(); ++i) {
-    std::byte* const page = ram_.data() + std::size_t{numbers_[i]} * kPageBytes;
     if (i < header.data_pages) {
-      std::memcpy(page, data->data() + i * kPageBytes, kPageBytes);
+      write_page(ram_, *absent_, numbers_[i], data->subspan(i * kPageBytes, kPageBytes));
     } else {
-      std::memset(page, 0, kPageBytes);
+      write_zero_page(ram_, *absent_, numbers_[i]);
     }
   }
   return {};
@@ -76,7 +82,8 @@ Result<void> ImageReceiver::receive_checkpoint_chunk(const Reading& reading, con
   if (!data) return tl::unexpected(data.error());
   if (auto body = read_body(reading, header, *data); !body) return body;
   image.data_.commit(std::span(numbers_).first(header.data_pages));
-  image.zero_numbers_.insert(image.zero_numbers_.end(), numbers_.begin() + header.data_pages, numbers_.end());
+  image.pieces_.push_back({header.data_pages, {numbers_.begin() + header.data_pages, numbers_.end()}});
+  image.zero_pages_ += header.zero_pages;
   return {};
 }
 
@@ -100,8 +107,17 @@ Result<void> ImageReceiver::read_body(const Reading& reading, const ChunkHeader&
   return {};
 }
 
-Result<void> ImageReceiver::read_blob(const Reading& reading, std::size_t bytes, std::vector<std::byte>& to) {
-  to.resize(bytes);
+Result<void> ImageReceiver::read_tail(const Reading& reading, Image& image) {
+  image.meta_.resize(reading.header.meta_bytes);
+  image.device_state_.resize(reading.header.state_bytes);
+  image.page_checksums_.resize(reading.header.verify_bytes / kPageChecksumBytes);
+  auto step = read_blob(reading, image.meta_);
+  if (step) step = read_blob(reading, image.device_state_);
+  if (step) step = read_blob(reading, std::as_writable_bytes(std::span(image.page_checksums_)));
+  return step;
+}
+
+Result<void> ImageReceiver::read_blob(const Reading& reading, std::span<std::byte> to) {
   auto step = reading.reader.read(to, reading.stall_timeout);
   content_.add(to);
   return step;

@@ -27,13 +27,15 @@ struct Received {
 /// Reads memory images from the page stream (image_format.hpp).
 class ImageReceiver {
  public:
-  /// `ram`: the VM's RAM, which must outlive the receiver.
-  static Result<ImageReceiver> create(std::span<std::byte> ram);
+  /// `ram`: the VM's RAM. `absent`: its pages that are zeros because nobody has used them, kept up to date. Both must
+  /// outlive the receiver.
+  static Result<ImageReceiver> create(std::span<std::byte> ram, PageBitmap& absent);
 
   /// Waits up to `first_timeout` for an image and reads it; within the image no pause may be longer than
   /// `stall_timeout`. A live round's pages are written into the RAM chunk by chunk, each after its checksum was
-  /// verified: the VM must never have run. A checkpoint goes to `image`, which is complete() afterwards. After an Error
-  /// `image` is not complete, the RAM has whole pages of live rounds at most, and the stream is of no more use.
+  /// verified: the VM must never have run. Pages sent ahead are added to `image`, as is the checkpoint that follows
+  /// them: then `image` is complete(). After an Error `image` is empty, the RAM has whole pages of live rounds at most,
+  /// and the stream is of no more use.
   Result<Received> receive(SocketReader reader, Image& image, std::chrono::milliseconds first_timeout,
                            std::chrono::milliseconds stall_timeout);
 
@@ -45,14 +47,18 @@ class ImageReceiver {
     ImageHeader header;
   };
 
-  ImageReceiver(std::span<std::byte> ram, Staging chunk) : ram_(ram), chunk_(std::move(chunk)) {}
+  ImageReceiver(std::span<std::byte> ram, PageBitmap& absent, Staging chunk)
+      : ram_(ram), absent_(&absent), chunk_(std::move(chunk)) {}
 
+  Result<Received> receive_image(Reading& reading, Image& image);
+  Result<void> read_tail(const Reading& reading, Image& image);
   Result<void> receive_live_chunk(const Reading& reading, const ChunkHeader& header);
   Result<void> receive_checkpoint_chunk(const Reading& reading, const ChunkHeader& header, Image& image);
   Result<void> read_body(const Reading& reading, const ChunkHeader& header, std::span<std::byte> data);
-  Result<void> read_blob(const Reading& reading, std::size_t bytes, std::vector<std::byte>& to);
+  Result<void> read_blob(const Reading& reading, std::span<std::byte> to);
 
   std::span<std::byte> ram_;
+  PageBitmap* absent_;
   Staging chunk_;  // of a live round
   std::vector<PageNumber> numbers_;
   Checksum content_;

@@ -28,9 +28,15 @@ Result<ImageSender> ImageSender::create(int socket, std::chrono::milliseconds st
   return RingSender::create(socket, stall_timeout).map([](RingSender ring) { return ImageSender(std::move(ring)); });
 }
 
-Result<void> ImageSender::begin(ImageHeader header) {
+Result<void> ImageSender::begin(ImageHeader header, const ImageTail& tail) {
+  if (tail.meta.size() > kMetaBytesMax || tail.device_state.size() > kStateBytesMax) {
+    return fail("a checkpoint's device state or meta data is beyond 64 MiB");
+  }
   header.magic = kImageMagic;
   header.version = kImageVersion;
+  header.meta_bytes = static_cast<std::uint32_t>(tail.meta.size());
+  header.state_bytes = static_cast<std::uint32_t>(tail.device_state.size());
+  header.verify_bytes = tail.page_checksums.size_bytes();
   header.checksum = header_checksum(header);
   header_ = header;
   content_.reset();
@@ -40,23 +46,21 @@ Result<void> ImageSender::begin(ImageHeader header) {
   return send(std::array{std::as_bytes(std::span(&header_, 1))});
 }
 
-Result<void> ImageSender::add(std::span<const PageNumber> numbers, std::span<const std::byte> content) {
-  if (content.size() != numbers.size() * kPageBytes) throw std::logic_error("pages and their numbers differ in count");
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    const auto page = content.subspan(i * kPageBytes, kPageBytes);
-    if (is_zero(page)) {
-      zero_numbers_.push_back(numbers[i]);
-    } else {
-      data_numbers_.push_back(numbers[i]);
-      append(runs_, page);
-    }
-    const bool last = i + 1 == numbers.size();
-    const std::size_t pages = data_numbers_.size() + zero_numbers_.size();
-    if (last || data_numbers_.size() == kChunkDataPagesMax || pages == kChunkPagesMax) {
-      if (auto sent = send_chunk(); !sent) return sent;
-    }
+Result<void> ImageSender::add(PageNumber number, std::span<const std::byte> page) {
+  if (is_zero(page)) {
+    zero_numbers_.push_back(number);
+  } else {
+    data_numbers_.push_back(number);
+    append(runs_, page);
   }
-  return {};
+  const std::size_t pages = data_numbers_.size() + zero_numbers_.size();
+  if (data_numbers_.size() < kChunkDataPagesMax && pages < kChunkPagesMax) return {};
+  return send_chunk();
+}
+
+Result<void> ImageSender::flush() {
+  if (data_numbers_.empty() && zero_numbers_.empty()) return {};
+  return send_chunk();
 }
 
 Result<void> ImageSender::send_chunk() {
@@ -84,12 +88,17 @@ Result<void> ImageSender::send_chunk() {
   return sent;
 }
 
-Result<void> ImageSender::finish(std::span<const std::byte> meta, std::span<const std::byte> device_state) {
-  if (meta.size() != header_.meta_bytes || device_state.size() != header_.state_bytes || pages_ != header_.pages) {
+Result<void> ImageSender::finish(const ImageTail& tail) {
+  if (tail.meta.size() != header_.meta_bytes || tail.device_state.size() != header_.state_bytes ||
+      tail.page_checksums.size_bytes() != header_.verify_bytes) {
     throw std::logic_error("a memory image is not as its header says");
   }
-  content_.add(meta);
-  content_.add(device_state);
+  if (auto flushed = flush(); !flushed) return flushed;
+  if (auto ended = send_chunk(); !ended) return ended;  // of no pages
+  const auto page_checksums = std::as_bytes(tail.page_checksums);
+  content_.add(tail.meta);
+  content_.add(tail.device_state);
+  content_.add(page_checksums);
   ImageTrailer trailer;
   trailer.epoch = header_.epoch;
   trailer.generation = header_.generation;
@@ -97,7 +106,7 @@ Result<void> ImageSender::finish(std::span<const std::byte> meta, std::span<cons
   trailer.chunks = chunks_;
   trailer.content_checksum = content_.value();
   trailer.checksum = header_checksum(trailer);
-  return send(std::array{meta, device_state, std::as_bytes(std::span(&trailer, 1))});
+  return send(std::array{tail.meta, tail.device_state, page_checksums, std::as_bytes(std::span(&trailer, 1))});
 }
 
 Result<void> ImageSender::send(std::span<const std::span<const std::byte>> pieces) {

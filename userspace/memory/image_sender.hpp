@@ -16,6 +16,13 @@
 
 namespace twinstep::memory {
 
+/// What follows an image's pages.
+struct ImageTail {
+  std::span<const std::byte> meta;
+  std::span<const std::byte> device_state;
+  std::span<const std::uint64_t> page_checksums;  ///< of all pages of the VM, or none
+};
+
 /// Writes memory images to the page stream (image_format.hpp): begin, any number of add, finish. Blocks its caller;
 /// bounded by a stall timeout, ended early by ::shutdown of the socket. After an Error the stream is of no more use.
 class ImageSender {
@@ -23,16 +30,20 @@ class ImageSender {
   /// `socket`: connected, of stream type; stays the caller's, as does closing it after the sender is gone.
   static Result<ImageSender> create(int socket, std::chrono::milliseconds stall_timeout);
 
-  /// Starts an image. The caller fills in all but magic, version and checksum; `pages` must be what will be added.
-  Result<void> begin(ImageHeader header);
-  /// Sends pages: their numbers, and their content in the same order, which must not change meanwhile. Pages of zeros
-  /// travel as their number only.
-  Result<void> add(std::span<const PageNumber> numbers, std::span<const std::byte> content);
-  /// Ends the image. Sizes as given to begin().
-  Result<void> finish(std::span<const std::byte> meta, std::span<const std::byte> device_state);
+  /// Starts an image. The caller fills in kind, generation, epoch and the RAM's size; the tail must be what finish()
+  /// will get.
+  Result<void> begin(ImageHeader header, const ImageTail& tail);
+  /// Sends a page, sooner or later: until flush() or finish() its content must stay as it is. A page of zeros travels
+  /// as its number only.
+  Result<void> add(PageNumber number, std::span<const std::byte> page);
+  /// Sends what add() has kept.
+  Result<void> flush();
+  /// Ends the image.
+  Result<void> finish(const ImageTail& tail);
 
-  /// Bytes sent for the current or latest image.
+  /// Bytes and pages sent for the current or latest image.
   std::uint64_t bytes_sent() const { return bytes_sent_; }
+  std::uint64_t pages_sent() const { return pages_; }
 
  private:
   explicit ImageSender(RingSender ring) : ring_(std::move(ring)) {}

@@ -52,6 +52,12 @@ Mapping::~Mapping() {
   if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
 }
 
+void Mapping::give_back(std::size_t offset, std::size_t bytes) {
+  const auto part = bytes_.subspan(offset, bytes);
+  // Advice only; without it the memory stays in use.
+  static_cast<void>(::madvise(part.data(), part.size(), MADV_DONTNEED));
+}
+
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(bytes_, other.bytes_);
   return *this;

@@ -29,6 +29,8 @@ class Mapping {
 
   std::span<std::byte> bytes() { return bytes_; }
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Frees the memory behind a part of an anonymous mapping, which then reads as zeros.
+  void give_back(std::size_t offset, std::size_t bytes);
 
  private:
   explicit Mapping(std::span<std::byte> bytes) : bytes_(bytes) {}

@@ -54,6 +54,12 @@ PageBitmap& PageBitmap::operator|=(const PageBitmap& other) {
   return *this;
 }
 
+PageBitmap& PageBitmap::operator-=(const PageBitmap& other) {
+  require_same_size(*this, other);
+  for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
+  return *this;
+}
+
 PageBitmap& PageBitmap::operator&=(const PageBitmap& other) {
   require_same_size(*this, other);
   for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];

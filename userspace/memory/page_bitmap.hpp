@@ -36,12 +36,15 @@ class PageBitmap {
   void set(std::size_t page) { words_[page / kWordBits] |= std::uint64_t{1} << (page % kWordBits); }
   /// Adds pages [first, end).
   void set_range(std::size_t first, std::size_t end);
+  void reset(std::size_t page) { words_[page / kWordBits] &= ~(std::uint64_t{1} << (page % kWordBits)); }
   void set_all() { set_range(0, pages_); }
   void clear();
 
   /// Union and intersection with a set of the same VM (same pages()).
   PageBitmap& operator|=(const PageBitmap& other);
   PageBitmap& operator&=(const PageBitmap& other);
+  /// Takes the pages of `other` away.
+  PageBitmap& operator-=(const PageBitmap& other);
   bool operator==(const PageBitmap&) const = default;
 
   /// Calls visit(PageNumber) for each page, in ascending order.

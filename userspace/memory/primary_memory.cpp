@@ -2,11 +2,17 @@
 #include "memory/primary_memory.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <vector>
+#include <cstring>
 
 namespace twinstep::memory {
 namespace {
+
+/// So many pages are copied within a pause without a thought: some tenths of a millisecond.
+constexpr std::size_t kPausePages = 1024;
+/// Rounds before a pause at most: each finds what was written during the one before.
+constexpr int kPrestageRoundsMax = 5;
 
 Nanos since(std::chrono::steady_clock::time_point start) {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
@@ -14,102 +20,187 @@ Nanos since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, Staging staging)
+PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, Staging batch,
+                             StagedPages staged)
     : ram_(ram),
       source_(&source),
-      staging_(std::move(staging)),
+      key_(key),
+      batch_(std::move(batch)),
+      staged_(std::move(staged)),
       pending_(ram.size() / kPageBytes),
-      selection_(pending_.pages()) {}
+      unstaged_(pending_.pages()),
+      absent_(pending_.pages()),
+      found_(pending_.pages()) {}
 
 Result<PrimaryMemory> PrimaryMemory::create(std::span<const std::byte> ram, DirtySource& source,
-                                            std::size_t epoch_bytes_max) {
-  return Staging::create(epoch_bytes_max).map([&](Staging staging) {
-    return PrimaryMemory(ram, source, std::move(staging));
+                                            std::size_t epoch_bytes_max, PageHashKey key) {
+  auto staged = StagedPages::create(epoch_bytes_max, ram.size() / kPageBytes);
+  if (!staged) return tl::unexpected(staged.error());
+  return Staging::create(kChunkDataPagesMax * kPageBytes).map([&](Staging batch) {
+    return PrimaryMemory(ram, source, key, std::move(batch), std::move(*staged));
   });
 }
 
 Result<void> PrimaryMemory::start() {
   pending_.set_all();
+  unstaged_ = pending_;
+  absent_.clear();
+  staged_.clear();
   return source_->arm();
+}
+
+void PrimaryMemory::set_present(const PageBitmap& present) {
+  absent_.set_all();
+  absent_ -= present;
+}
+
+ImageHeader PrimaryMemory::header_of(ImageKind kind, std::uint64_t generation) const {
+  ImageHeader header;
+  header.kind = kind;
+  header.generation = generation;
+  header.ram_bytes = ram_.size();
+  return header;
 }
 
 Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation) {
   const bool live = source_->scans_live();
   // What is found here needn't be sent twice: it is copied after this scan.
   if (live) {
-    if (auto scanned = source_->scan(pending_); !scanned) return tl::unexpected(scanned.error());
+    if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
   }
-  ImageHeader header;
-  header.kind = ImageKind::live_round;
-  header.generation = generation;
-  header.ram_bytes = ram_.size();
-  header.pages = pending_.count();
-  auto step = sender.begin(header);
+  auto step = sender.begin(header_of(ImageKind::live_round, generation), {});
   if (step) step = send_pending(sender);
-  if (step) step = sender.finish({}, {});
+  if (step) step = sender.finish({});
   if (!step) return tl::unexpected(step.error());
   pending_.clear();
+  unstaged_.clear();
+  absent_.clear();
+  LiveRound round{sender.pages_sent(), 0, sender.bytes_sent(), live};
+  found_.clear();
   // A look is enough to tell what is left; the pages stay the source's until the VM is stopped.
-  PageBitmap left(pages());
-  if (auto found = live ? source_->scan(pending_) : source_->peek(left); !found) return tl::unexpected(found.error());
-  return LiveRound{header.pages, live ? pending_.count() : left.count(), sender.bytes_sent(), live};
+  if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
+  round.pages_left = found_.count();
+  return round;
 }
 
 // From copies, as a page that the guest writes during the send would not match its checksum.
 Result<void> PrimaryMemory::send_pending(ImageSender& sender) {
-  std::vector<PageNumber> numbers;
-  numbers.reserve(pending_.count());
-  pending_.for_each([&](PageNumber number) { numbers.push_back(number); });
-  std::span<const PageNumber> left(numbers);
-  const std::size_t batch_max = std::min(kChunkDataPagesMax, staging_.pages_max());
-  while (!left.empty()) {
-    const auto batch = left.first(std::min(left.size(), batch_max));
-    staging_.clear();
-    if (auto copied = staging_.append(ram_, batch); !copied) return copied;
-    if (auto sent = sender.add(staging_.numbers(), staging_.bytes()); !sent) return sent;
-    left = left.subspan(batch.size());
+  static constexpr std::array<std::byte, kPageBytes> kZeros{};
+  Result<void> step;
+  pending_.for_each([&](PageNumber number) {
+    if (!step) return;
+    if (absent_.test(number)) {
+      step = sender.add(number, kZeros);
+      return;
+    }
+    step = batch_.append(ram_, number);
+    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender);
+  });
+  return step ? send_batch(sender) : step;
+}
+
+Result<void> PrimaryMemory::send_batch(ImageSender& sender) {
+  for (std::size_t i = 0; i < batch_.size(); ++i) {
+    if (auto sent = sender.add(batch_.numbers()[i], batch_.page(i)); !sent) return sent;
   }
-  staging_.clear();
+  auto flushed = sender.flush();
+  batch_.clear();
+  return flushed;
+}
+
+// Takes note of what the VM wrote since the last time, and returns how many pages that is.
+Result<std::size_t> PrimaryMemory::scan() {
+  found_.clear();
+  if (auto scanned = source_->scan(found_); !scanned) return tl::unexpected(scanned.error());
+  pending_ |= found_;
+  unstaged_ |= found_;
+  absent_ -= found_;
+  return found_.count();
+}
+
+// Copies what was written since it was copied last, and what only the SVM wrote.
+Result<std::size_t> PrimaryMemory::copy_unstaged(const SvmPages& svm) {
+  std::size_t copied = 0;
+  Result<void> step;
+  const auto copy = [&](PageNumber number) {
+    if (step) step = staged_.copy(ram_, number);
+    ++copied;
+  };
+  unstaged_.for_each(copy);
+  svm.dirty.for_each([&](PageNumber number) {
+    if (!staged_.holds(number)) copy(number);
+  });
+  if (!step) return tl::unexpected(step.error());
+  unstaged_.clear();
+  return copied;
+}
+
+// How many pages copy_unstaged() would copy in a pause that began now.
+Result<std::size_t> PrimaryMemory::pages_to_copy(const SvmPages& svm) {
+  found_ = unstaged_;
+  if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
+  found_ |= svm.dirty;
+  return found_.count();
+}
+
+Result<void> PrimaryMemory::prestage(const SvmPages& svm) {
+  auto left = pages_to_copy(svm);
+  if (!left) return tl::unexpected(left.error());
+  for (int round = 0; round<kPrestageRoundsMax&& * left> kPausePages / 2; ++round) {
+    if (round == 0 && *left <= kPausePages) return {};
+    // Without live scans only what the SVM alone wrote can be copied for good.
+    if (source_->scans_live()) {
+      if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
+    }
+    left = copy_unstaged(svm);
+    if (!left) return tl::unexpected(left.error());
+    if (!source_->scans_live()) return {};
+  }
   return {};
 }
 
-Result<StageInfo> PrimaryMemory::stage(const PageBitmap& svm_dirty) {
-  const auto scan_start = std::chrono::steady_clock::now();
-  if (auto scanned = source_->scan(pending_); !scanned) return tl::unexpected(scanned.error());
+Result<StageInfo> PrimaryMemory::stage(const SvmPages& svm) {
   StageInfo info;
+  const auto scan_start = std::chrono::steady_clock::now();
+  if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
   info.scan_ns = since(scan_start);
   const auto copy_start = std::chrono::steady_clock::now();
-  selection_ = pending_;
-  selection_ |= svm_dirty;
-  if (auto copied = staging_.copy(ram_, selection_); !copied) return tl::unexpected(copied.error());
+  const auto copied = copy_unstaged(svm);
+  if (!copied) {
+    staged_.clear();
+    unstaged_ = pending_;
+    return tl::unexpected(copied.error());
+  }
   info.copy_ns = since(copy_start);
-  info.pages_primary = pending_.count();
-  info.pages_secondary = svm_dirty.count();
-  info.pages_staged = staging_.size();
+  info.pages_copied = *copied;
+  info.pages_dirty = staged_.size();
   pending_.clear();
   return info;
 }
 
-Result<std::uint64_t> PrimaryMemory::send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch,
-                                                 std::span<const std::byte> meta,
-                                                 std::span<const std::byte> device_state) {
-  if (meta.size() > kMetaBytesMax || device_state.size() > kStateBytesMax) {
-    return fail("a checkpoint's device state or meta data is beyond 64 MiB");
-  }
-  ImageHeader header;
-  header.kind = ImageKind::checkpoint;
-  header.generation = generation;
-  header.ram_bytes = ram_.size();
-  header.pages = staging_.size();
+Result<SentInfo> PrimaryMemory::send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch,
+                                            const SvmPages& svm, const ImageTail& tail) {
+  // Where in svm.hashes each page of the SVM is. The staged pages come in no order.
+  std::vector<PageNumber> hashed;
+  hashed.reserve(svm.hashes.size());
+  svm.dirty.for_each([&](PageNumber number) {
+    if (hashed.size() < svm.hashes.size()) hashed.push_back(number);
+  });
+  const auto secondary_has = [&](std::size_t index) {
+    const auto found = std::lower_bound(hashed.begin(), hashed.end(), staged_.numbers()[index]);
+    if (found == hashed.end() || *found != staged_.numbers()[index]) return false;
+    return svm.hashes[static_cast<std::size_t>(found - hashed.begin())] == hash_page(staged_.page(index), key_);
+  };
+  ImageHeader header = header_of(ImageKind::checkpoint, generation);
   header.epoch = epoch;
-  header.meta_bytes = static_cast<std::uint32_t>(meta.size());
-  header.state_bytes = static_cast<std::uint32_t>(device_state.size());
-  auto step = sender.begin(header);
-  if (step) step = sender.add(staging_.numbers(), staging_.bytes());
-  if (step) step = sender.finish(meta, device_state);
-  staging_.clear();
+  auto step = sender.begin(header, tail);
+  for (std::size_t i = 0; step && i < staged_.size(); ++i) {
+    if (!secondary_has(i)) step = sender.add(staged_.numbers()[i], staged_.page(i));
+  }
+  if (step) step = sender.finish(tail);
+  staged_.clear();
   if (!step) return tl::unexpected(step.error());
-  return sender.bytes_sent();
+  return SentInfo{sender.pages_sent(), sender.bytes_sent()};
 }
 
 }  // namespace twinstep::memory

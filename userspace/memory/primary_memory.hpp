@@ -10,7 +10,8 @@
 #include "memory/dirty_source.hpp"
 #include "memory/image_sender.hpp"
 #include "memory/page_bitmap.hpp"
-#include "memory/staging.hpp"
+#include "memory/page_hash.hpp"
+#include "memory/staged_pages.hpp"
 
 namespace twinstep::memory {
 
@@ -25,45 +26,69 @@ struct LiveRound {
 
 /// What the pause of a checkpoint found.
 struct StageInfo {
-  std::uint64_t pages_primary = 0;  ///< written by the PVM and not yet sent
-  std::uint64_t pages_secondary = 0;
-  std::uint64_t pages_staged = 0;  ///< of either
+  std::uint64_t pages_dirty = 0;   ///< written by the PVM or the SVM in this epoch
+  std::uint64_t pages_copied = 0;  ///< during the pause
   Nanos scan_ns = 0;
   Nanos copy_ns = 0;
 };
 
+/// What went over the page stream for a checkpoint.
+struct SentInfo {
+  std::uint64_t pages = 0;
+  std::uint64_t bytes = 0;
+};
+
 /// The memory of one protected VM on its primary host: which pages the secondary lacks, and how they get there.
-/// Protecting goes start(), live_round() until few pages are left, then per checkpoint stage() and send_staged(). Calls
-/// must not overlap.
+/// Protecting goes start(), live_round() until few pages are left, then per checkpoint prestage(), stage() and
+/// send_staged(). Calls must not overlap.
 class PrimaryMemory {
  public:
-  /// `ram` and `source` must outlive the object. `epoch_bytes_max`: most memory that one checkpoint may carry.
-  static Result<PrimaryMemory> create(std::span<const std::byte> ram, DirtySource& source, std::size_t epoch_bytes_max);
+  /// `ram` and `source` must outlive the object. `epoch_bytes_max`: most memory that one checkpoint may carry. `key`:
+  /// of the page hashes.
+  static Result<PrimaryMemory> create(std::span<const std::byte> ram, DirtySource& source, std::size_t epoch_bytes_max,
+                                      PageHashKey key);
 
   /// A secondary that has nothing yet: watches for writes from now on, and takes all pages for missing there.
   Result<void> start();
+  /// `present`: the pages that have memory, learned after start(). All others are zeros: they aren't read, as that
+  /// would cost memory.
+  void set_present(const PageBitmap& present);
   /// Sends what the secondary lacks, while the VM runs. Blocks.
   Result<LiveRound> live_round(ImageSender& sender, std::uint64_t generation);
-  /// The VM is stopped: copies what the secondary's VM lacks, that is what either wrote. The VM may run again
+
+  /// The SVM is stopped, the VM still runs: copies most of what the checkpoint needs, so that little is left for the
+  /// pause. What the VM writes meanwhile is copied again by stage(). Does nothing when there is little to copy.
+  Result<void> prestage(const SvmPages& svm);
+  /// The VM is stopped: copies what the secondary's VM may lack, that is what either wrote. The VM may run again
   /// afterwards, also after an Error, which means that nothing is staged and nothing forgotten.
-  Result<StageInfo> stage(const PageBitmap& svm_dirty);
-  /// Sends what stage() copied. Blocks; the VM runs meanwhile. After an Error the secondary must be started anew.
-  /// Returns the bytes sent.
-  Result<std::uint64_t> send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch,
-                                    std::span<const std::byte> meta, std::span<const std::byte> device_state);
+  Result<StageInfo> stage(const SvmPages& svm);
+  /// Sends what stage() copied and the secondary doesn't have, as its hashes in `svm` tell. Blocks; the VM runs
+  /// meanwhile. After an Error the secondary must be started anew.
+  Result<SentInfo> send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch, const SvmPages& svm,
+                               const ImageTail& tail);
 
   std::size_t pages() const { return ram_.size() / kPageBytes; }
 
  private:
-  PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, Staging staging);
+  PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, Staging batch,
+                StagedPages staged);
 
+  ImageHeader header_of(ImageKind kind, std::uint64_t generation) const;
   Result<void> send_pending(ImageSender& sender);
+  Result<void> send_batch(ImageSender& sender);
+  Result<std::size_t> scan();
+  Result<std::size_t> copy_unstaged(const SvmPages& svm);
+  Result<std::size_t> pages_to_copy(const SvmPages& svm);
 
   std::span<const std::byte> ram_;
   DirtySource* source_;
-  Staging staging_;
-  PageBitmap pending_;    // written by the PVM, not yet sent
-  PageBitmap selection_;  // scratch
+  PageHashKey key_;
+  Staging batch_;        // what is being sent in a live round
+  StagedPages staged_;   // the checkpoint in the making
+  PageBitmap pending_;   // written by the VM in this epoch, or not yet sent to a new secondary
+  PageBitmap unstaged_;  // of pending_: not copied since
+  PageBitmap absent_;    // zeros without memory, before the first round
+  PageBitmap found_;     // scratch
 };
 
 }  // namespace twinstep::memory

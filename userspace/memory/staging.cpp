@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/staging.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
 namespace twinstep::memory {
 namespace {
 
-void copy_pages(std::span<const std::byte> ram, std::span<const PageNumber> numbers, std::byte* to) {
-  for (const PageNumber number : numbers) {
-    std::memcpy(to, ram.data() + std::size_t{number} * kPageBytes, kPageBytes);
-    to += kPageBytes;
-  }
-}
+/// Kept in any case: what small epochs need.
+constexpr std::size_t kKeptPagesMin = 4096;
 
 }  // namespace
 
@@ -24,23 +21,27 @@ Result<Staging> Staging::create(std::size_t bytes_max) {
   });
 }
 
-Result<void> Staging::copy(std::span<const std::byte> ram, const PageBitmap& pages) {
-  clear();
-  const std::size_t count = pages.count();
-  auto room = reserve(count);
+void Staging::clear() {
+  const std::size_t kept = std::max(size(), kKeptPagesMin);
+  if (touched_pages_ > kept) {
+    memory_.give_back(kept * kPageBytes, (touched_pages_ - kept) * kPageBytes);
+    touched_pages_ = kept;
+    numbers_.shrink_to_fit();
+  }
+  numbers_.clear();
+}
+
+Result<void> Staging::append(std::span<const std::byte> ram, PageNumber number) {
+  auto room = reserve(1);
   if (!room) return tl::unexpected(room.error());
-  numbers_.reserve(count);
-  pages.for_each([&](PageNumber number) { numbers_.push_back(number); });
-  copy_pages(ram, numbers_, room->data());
+  std::memcpy(room->data(), ram.data() + std::size_t{number} * kPageBytes, kPageBytes);
+  numbers_.push_back(number);
   return {};
 }
 
-Result<void> Staging::append(std::span<const std::byte> ram, std::span<const PageNumber> numbers) {
-  auto room = reserve(numbers.size());
-  if (!room) return tl::unexpected(room.error());
-  copy_pages(ram, numbers, room->data());
-  commit(numbers);
-  return {};
+void Staging::replace(std::span<const std::byte> ram, std::size_t index) {
+  std::memcpy(memory_.bytes().data() + index * kPageBytes, ram.data() + std::size_t{numbers_[index]} * kPageBytes,
+              kPageBytes);
 }
 
 Result<std::span<std::byte>> Staging::reserve(std::size_t count) {
@@ -49,6 +50,7 @@ Result<std::span<std::byte>> Staging::reserve(std::size_t count) {
                 " bytes of changed memory is beyond the limit of " + std::to_string(pages_max() * kPageBytes) +
                 ": raise epoch_bytes_max or shorten the epochs");
   }
+  touched_pages_ = std::max(touched_pages_, size() + count);
   return memory_.bytes().subspan(size() * kPageBytes, count * kPageBytes);
 }
 

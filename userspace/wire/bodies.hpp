@@ -43,7 +43,18 @@ Result<PrepareBody> decode_prepare(std::span<const std::byte> bytes);
 std::vector<std::byte> encode(const PreparedBody& body);
 Result<PreparedBody> decode_prepared(std::span<const std::byte> bytes);
 
-/// Body of `svm_stopped`: a set of guest pages as run lengths. Page n is bit n % 64 of word n / 64; bits beyond `pages`
+/// Body of `svm_stopped`: what the SVM wrote, as encode_page_set() makes it, and hashes of the first of these pages,
+/// 16 bytes each.
+struct SvmStoppedBody {
+  std::vector<std::uint64_t> words;
+  std::vector<std::byte> hashes;
+};
+std::vector<std::byte> encode_svm_stopped(std::size_t pages, std::span<const std::uint64_t> words,
+                                          std::span<const std::byte> hashes);
+/// Errors: as decode_page_set(), or there are more hashes than pages, or a part of one.
+Result<SvmStoppedBody> decode_svm_stopped(std::size_t pages, std::span<const std::byte> bytes);
+
+/// A set of guest pages as run lengths. Page n is bit n % 64 of word n / 64; bits beyond `pages`
 /// must be zero. words: one per 64 pages, the last one counted whole.
 std::vector<std::byte> encode_page_set(std::size_t pages, std::span<const std::uint64_t> words);
 

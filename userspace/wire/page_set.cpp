@@ -14,6 +14,7 @@ namespace twinstep::wire {
 namespace {
 
 constexpr std::size_t kWordBits = 64;
+constexpr std::size_t kPageHashBytes = 16;
 
 /// The first page at or after `from` whose bit is `wanted`; `pages` if there is none.
 std::size_t find(std::span<const std::uint64_t> words, std::size_t pages, std::size_t from, bool wanted) {
@@ -69,6 +70,32 @@ Result<std::vector<std::uint64_t>> decode_page_set(std::size_t pages, std::span<
     end += skip + run;
   }
   return words;
+}
+
+std::vector<std::byte> encode_svm_stopped(std::size_t pages, std::span<const std::uint64_t> words,
+                                          std::span<const std::byte> hashes) {
+  const auto set = encode_page_set(pages, words);
+  ByteWriter writer;
+  writer.put(std::uint64_t{set.size()});
+  auto body = std::move(writer).take();
+  body.insert(body.end(), set.begin(), set.end());
+  body.insert(body.end(), hashes.begin(), hashes.end());
+  return body;
+}
+
+Result<SvmStoppedBody> decode_svm_stopped(std::size_t pages, std::span<const std::byte> bytes) {
+  ByteReader reader(bytes.first(std::min(bytes.size(), sizeof(std::uint64_t))));
+  const auto set_bytes = reader.get<std::uint64_t>();
+  if (reader.failed() || set_bytes > bytes.size() - sizeof(std::uint64_t))
+    return fail("the peer's list of dirty pages is malformed");
+  auto words = decode_page_set(pages, bytes.subspan(sizeof(std::uint64_t), set_bytes));
+  if (!words) return tl::unexpected(words.error());
+  const auto hashes = bytes.subspan(sizeof(std::uint64_t) + set_bytes);
+  std::size_t count = 0;
+  for (const std::uint64_t word : *words) count += static_cast<std::size_t>(std::popcount(word));
+  if (hashes.size() % kPageHashBytes != 0 || hashes.size() / kPageHashBytes > count)
+    return fail("the peer's list of dirty pages has hashes of other pages");
+  return SvmStoppedBody{std::move(*words), {hashes.begin(), hashes.end()}};
 }
 
 }  // namespace twinstep::wire

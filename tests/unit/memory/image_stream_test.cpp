@@ -44,28 +44,36 @@ std::string text_of(std::span<const std::byte> bytes) {
 const std::string kMeta = "flow bases";
 const std::string kState(70'001, 's');
 
-ImageHeader header_of(ImageKind kind, std::size_t pages) {
+const std::vector<std::uint64_t> kPageChecksums(kPages, 77);
+
+ImageHeader header_of(ImageKind kind) {
   ImageHeader header;
   header.kind = kind;
   header.generation = kGeneration;
   header.ram_bytes = kPages * kPageBytes;
-  header.pages = pages;
-  if (kind == ImageKind::checkpoint) {
-    header.epoch = kEpoch;
-    header.meta_bytes = static_cast<std::uint32_t>(kMeta.size());
-    header.state_bytes = static_cast<std::uint32_t>(kState.size());
-  }
+  if (kind == ImageKind::checkpoint) header.epoch = kEpoch;
   return header;
+}
+
+ImageTail tail_of(ImageKind kind) {
+  if (kind != ImageKind::checkpoint) return {};
+  return {bytes_of(kMeta), bytes_of(kState), kPageChecksums};
+}
+
+Result<void> add_all(ImageSender& sender, std::span<const PageNumber> numbers, std::span<const std::byte> content) {
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (auto added = sender.add(numbers[i], content.subspan(i * kPageBytes, kPageBytes)); !added) return added;
+  }
+  return {};
 }
 
 std::vector<std::byte> record_image(ImageKind kind, std::span<const std::byte> ram,
                                     std::span<const PageNumber> numbers) {
   return record([&](ImageSender& sender) {
     const auto content = content_of(ram, numbers);
-    ASSERT_TRUE(sender.begin(header_of(kind, numbers.size())));
-    ASSERT_TRUE(sender.add(numbers, content));
-    const bool live = kind == ImageKind::live_round;
-    ASSERT_TRUE(live ? sender.finish({}, {}) : sender.finish(bytes_of(kMeta), bytes_of(kState)));
+    ASSERT_TRUE(sender.begin(header_of(kind), tail_of(kind)));
+    ASSERT_TRUE(add_all(sender, numbers, content));
+    ASSERT_TRUE(sender.finish(tail_of(kind)));
   });
 }
 
@@ -74,7 +82,7 @@ void expect_refused(Receiving& receiving, std::span<const std::byte> stream, con
   const auto received = receiving.replay(stream);
   EXPECT_FALSE(received) << what;
   EXPECT_FALSE(receiving.image.complete()) << what;
-  EXPECT_FALSE(receiving.image.apply(receiving.ram)) << what;
+  EXPECT_FALSE(receiving.image.apply(receiving.ram, receiving.absent)) << what;
   EXPECT_TRUE(receiving.ram_untouched()) << what;
 }
 
@@ -94,11 +102,12 @@ TEST(ImageStream, ACheckpointArrivesWhole) {
     EXPECT_EQ(receiving.image.pages(), numbers.size());
     EXPECT_EQ(text_of(receiving.image.meta()), kMeta);
     EXPECT_EQ(text_of(receiving.image.device_state()), kState);
+    EXPECT_TRUE(std::ranges::equal(receiving.image.page_checksums(), kPageChecksums));
 
     auto expected = receiving.ram;
     for (const auto number : numbers)
       std::memcpy(expected.data() + number * kPageBytes, ram.data() + number * kPageBytes, kPageBytes);
-    ASSERT_TRUE(receiving.image.apply(receiving.ram));
+    ASSERT_TRUE(receiving.image.apply(receiving.ram, receiving.absent));
     EXPECT_TRUE(receiving.ram == expected) << "step " << step;
   }
 }
@@ -106,7 +115,7 @@ TEST(ImageStream, ACheckpointArrivesWhole) {
 TEST(ImageStream, ZeroPagesTravelAsNumbers) {
   const std::vector<std::byte> ram(kPages * kPageBytes);
   const auto stream = record_image(ImageKind::checkpoint, ram, every(1));
-  EXPECT_LT(stream.size(), kPages * sizeof(PageNumber) + kState.size() + 1024);
+  EXPECT_LT(stream.size(), kPages * (sizeof(PageNumber) + kPageChecksumBytes) + kState.size() + 1024);
 }
 
 TEST(ImageStream, AnImageMayBeEmpty) {
@@ -195,9 +204,9 @@ TEST(ImageStream, ForeignImagesAreRefusedByName) {
   };
   expect_error(with_header([](auto& header) { header.version = 9; }), "memory images of version 9");
   expect_error(with_header([](auto& header) { header.ram_bytes += kPageBytes; }), "same memory size");
-  expect_error(with_header([](auto& header) { header.kind = static_cast<ImageKind>(3); }), "unknown kind 3");
+  expect_error(with_header([](auto& header) { header.kind = static_cast<ImageKind>(4); }), "unknown kind 4");
   expect_error(with_header([](auto& header) { header.state_bytes = kStateBytesMax + 1; }), "beyond the limits");
-  expect_error(with_header([](auto& header) { header.pages = kPages + 1; }), "more pages than the VM");
+  expect_error(with_header([](auto& header) { header.verify_bytes += 8; }), "checksums of another number of pages");
   expect_error(with_header([](auto& header) { header.epoch += 1; }), "trailer of another image");
 }
 
@@ -206,8 +215,9 @@ TEST(ImageStream, PagesBeyondTheRamAreRefused) {
   const std::vector<std::byte> content(2 * kPageBytes, std::byte{1});
   for (const auto kind : {ImageKind::live_round, ImageKind::checkpoint}) {
     const auto stream = record([&](ImageSender& sender) {
-      ASSERT_TRUE(sender.begin(header_of(kind, 2)));
-      ASSERT_TRUE(sender.add(numbers, content));
+      ASSERT_TRUE(sender.begin(header_of(kind), {}));
+      ASSERT_TRUE(add_all(sender, numbers, content));
+      ASSERT_TRUE(sender.flush());
     });
     Receiving receiving(kPages);
     const auto received = receiving.replay(stream);
@@ -248,9 +258,9 @@ Result<void> send_all_of(const SocketPair& sockets, milliseconds stall_timeout) 
   EXPECT_TRUE(sender) << sender.error().message;
   const auto numbers = every(1);
   const auto ram = make_ram(kPages, 8);
-  auto sent = sender->begin(header_of(ImageKind::live_round, numbers.size()));
-  if (sent) sent = sender->add(numbers, ram);
-  if (sent) sent = sender->finish({}, {});
+  auto sent = sender->begin(header_of(ImageKind::live_round), {});
+  if (sent) sent = add_all(*sender, numbers, ram);
+  if (sent) sent = sender->finish({});
   return sent;
 }
 

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <future>
 
+#include "memory/page_checksums.hpp"
 #include "memory/primary_memory.hpp"
 #include "memory/secondary_memory.hpp"
 #include "stream_fixture.hpp"
@@ -12,8 +14,9 @@
 namespace twinstep::memory::test {
 namespace {
 
-constexpr std::size_t kPages = 700;
-constexpr std::size_t kEpochBytesMax = 600 * kPageBytes;
+constexpr std::size_t kPages = 6000;
+constexpr std::size_t kEpochBytesMax = 5000 * kPageBytes;
+constexpr PageHashKey kKey = 99;
 
 /// A VM whose writes are the test's.
 class Vm final : public DirtySource {
@@ -25,21 +28,35 @@ class Vm final : public DirtySource {
     return {};
   }
   Result<void> scan(PageBitmap& out) override {
+    EXPECT_TRUE(live || stopped) << "its scans lose writes beside a running VM";
     out |= written_;
     written_.clear();
+    if (on_scan) on_scan();
     return {};
   }
   Result<void> peek(PageBitmap& out) override {
     out |= written_;
     return {};
   }
-  bool scans_live() const override { return true; }
+  bool scans_live() const override { return live; }
+
   void write(std::size_t page, unsigned char value) {
     std::memset(ram.data() + page * kPageBytes, value, kPageBytes);
     written_.set(page);
   }
+  void write_all(std::size_t first, std::size_t end, unsigned char value) {
+    for (std::size_t page = first; page < end; ++page) write(page, value);
+  }
+  PageBitmap all() const {
+    PageBitmap pages(kPages);
+    pages.set_all();
+    return pages;
+  }
 
   std::vector<std::byte> ram;
+  bool live = true;
+  bool stopped = false;
+  std::function<void()> on_scan;  ///< what the VM does while it is scanned
 
  private:
   PageBitmap written_;
@@ -49,6 +66,7 @@ class MachineMemory : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(primary_.start());
+    primary_.set_present(pvm_.all());
     ASSERT_TRUE(secondary_.start());
   }
 
@@ -70,25 +88,44 @@ class MachineMemory : public ::testing::Test {
     return round;
   }
 
-  StageInfo checkpoint() {
-    const auto info = value(primary_.stage(value(secondary_.scan_dirty())));
+  struct Done {
+    StageInfo staged;
+    SentInfo sent;
+  };
+
+  /// A checkpoint up to the point where the SVM would load its device state.
+  Done checkpoint(std::span<const std::uint64_t> checksums = {}) {
+    const auto svm = value(secondary_.scan_dirty());
+    EXPECT_TRUE(primary_.prestage(svm));
+    if (before_stop_) before_stop_();
+    pvm_.stopped = true;
+    const auto info = value(primary_.stage(svm));
     const auto stopped = pvm_.ram;
+    pvm_.stopped = false;
     pvm_.write(3, 0x33);  // runs on while the image is sent
     auto received = receive();
-    EXPECT_TRUE(primary_.send_staged(sender_, 1, ++epoch_, {}, {}));
+    const auto sent = value(primary_.send_staged(sender_, 1, ++epoch_, svm, {{}, {}, checksums}));
     EXPECT_TRUE(received.get());
+    EXPECT_EQ(sent.pages, secondary_.image().pages());
     EXPECT_TRUE(secondary_.apply());
     EXPECT_TRUE(svm_.ram == stopped);
-    return info;
+    return {info, sent};
+  }
+  Done whole_checkpoint() {
+    auto done = checkpoint();
+    EXPECT_TRUE(secondary_.finish());
+    return done;
   }
 
   Vm pvm_{1};
   Vm svm_{1000};
-  PrimaryMemory primary_ = value(PrimaryMemory::create(pvm_.ram, pvm_, kEpochBytesMax));
-  SecondaryMemory secondary_ = value(SecondaryMemory::create(svm_.ram, svm_, kEpochBytesMax));
+  PrimaryMemory primary_ = value(PrimaryMemory::create(pvm_.ram, pvm_, kEpochBytesMax, kKey));
+  SecondaryMemory secondary_ = value(SecondaryMemory::create(
+      svm_.ram, svm_, [this] { return svm_.all(); }, kEpochBytesMax, kKey));
   SocketPair sockets_;
   ImageSender sender_ = value(ImageSender::create(sockets_.left.get(), kTimeout));
   std::uint32_t epoch_ = 0;
+  std::function<void()> before_stop_;
 };
 
 TEST_F(MachineMemory, TheFirstRoundSendsAllTheNextWhatWasWritten) {
@@ -107,30 +144,115 @@ TEST_F(MachineMemory, ACheckpointUndoesTheSvmsWrites) {
     pvm_.write(101, 7);
     svm_.write(101, 8);
     svm_.write(102, 9);
-    const auto info = checkpoint();
-    EXPECT_EQ(info.pages_secondary, 2U);
-    EXPECT_EQ(info.pages_staged, i == 0 ? 3U : 4U) << "page 3 was written while the image was sent";
+    const auto done = whole_checkpoint();
+    EXPECT_EQ(done.staged.pages_dirty, i == 0 ? 3U : 4U) << "page 3 was written while the image was sent";
+    EXPECT_EQ(done.sent.pages, done.staged.pages_dirty);
   }
+}
+
+TEST_F(MachineMemory, WhatBothWroteTheSameIsNotSent) {
+  live_round();
+  pvm_.write_all(100, 300, 7);
+  svm_.write_all(100, 250, 7);
+  svm_.write(250, 8);
+  svm_.write(5000, 8);
+  const auto done = whole_checkpoint();
+  EXPECT_EQ(done.staged.pages_dirty, 201U);
+  EXPECT_EQ(done.sent.pages, 51U) << "50 that the SVM didn't write the same, and one that only the SVM wrote";
+}
+
+TEST_F(MachineMemory, HashesOfAnotherKeyAreOfOtherPages) {
+  const auto page = std::span<const std::byte>(pvm_.ram).subspan(kPageBytes, kPageBytes);
+  EXPECT_EQ(hash_page(page, 1), hash_page(page, 1));
+  EXPECT_FALSE(hash_page(page, 1) == hash_page(page, 2));
+}
+
+TEST_F(MachineMemory, ALargeSetIsCopiedBeforeThePauseAndWhatIsWrittenMeanwhileInIt) {
+  live_round();
+  for (unsigned char i = 1; i < 4; ++i) {
+    pvm_.write_all(1000, 4000, i);
+    svm_.write_all(3000, 4500, i);
+    int scans = 0;
+    pvm_.on_scan = [&] {
+      if (scans++ == 0) pvm_.write_all(2000, 2400, static_cast<unsigned char>(0x80 + i));
+    };
+    before_stop_ = [&] { pvm_.write_all(1500, 1510, static_cast<unsigned char>(0x90 + i)); };
+    const auto done = whole_checkpoint();
+    pvm_.on_scan = nullptr;
+    EXPECT_LE(done.staged.pages_copied, 411U);
+    EXPECT_GE(done.staged.pages_copied, 10U);
+    EXPECT_EQ(done.staged.pages_dirty, i == 1 ? 3500U : 3501U);
+    EXPECT_LE(done.sent.pages, 2501U) << "1000 pages are equal";
+  }
+}
+
+TEST_F(MachineMemory, ASourceWithoutLiveScansIsOnlyScannedInThePause) {
+  pvm_.live = false;
+  const auto round = live_round();
+  EXPECT_FALSE(round.repeatable);
+  pvm_.write_all(1000, 3000, 5);
+  svm_.write_all(2000, 4500, 5);
+  const auto done = whole_checkpoint();
+  EXPECT_EQ(done.staged.pages_copied, 2000U) << "what the SVM alone wrote was copied before";
+  EXPECT_EQ(done.staged.pages_dirty, 3500U);
+  pvm_.write(9, 9);
+  whole_checkpoint();
 }
 
 TEST_F(MachineMemory, AnImageThatIsNotAppliedLeavesTheSvmsWritesToBeUndone) {
   live_round();
   svm_.write(50, 5);
-  EXPECT_EQ(value(secondary_.scan_dirty()).count(), 1U);
+  EXPECT_EQ(value(secondary_.scan_dirty()).dirty.count(), 1U);
   EXPECT_FALSE(secondary_.apply()) << "there is none";
   svm_.write(51, 5);
-  EXPECT_EQ(value(secondary_.scan_dirty()).count(), 2U);
+  EXPECT_EQ(value(secondary_.scan_dirty()).dirty.count(), 2U);
+  whole_checkpoint();
+  EXPECT_EQ(value(secondary_.scan_dirty()).dirty.count(), 0U);
+}
+
+TEST_F(MachineMemory, WhatALoadWritesIsUndoneAndTold) {
+  live_round();
+  pvm_.write(5, 1);
   checkpoint();
-  EXPECT_EQ(value(secondary_.scan_dirty()).count(), 0U);
+  svm_.write(60, 1);  // the load; what the page was isn't known this time
+  ASSERT_TRUE(secondary_.finish());
+  for (unsigned char i = 2; i < 4; ++i) {
+    checkpoint();
+    const auto before = svm_.ram;
+    svm_.write(60, i);
+    ASSERT_TRUE(secondary_.finish());
+    EXPECT_TRUE(svm_.ram == before);
+  }
+  EXPECT_TRUE(value(secondary_.scan_dirty()).dirty.test(60));
+}
+
+TEST_F(MachineMemory, ComparedMemoryNamesTheFirstPageThatDiffers) {
+  live_round();
+  pvm_.write(70, 1);
+  const auto with_wrong_page = [&](std::size_t page) {
+    pvm_.write(3, 0x33);
+    auto checksums = page_checksums(pvm_.ram, pvm_.all());
+    if (page < kPages) checksums[page] ^= 1;
+    checkpoint(checksums);
+    return secondary_.finish();
+  };
+  const auto compared = with_wrong_page(kPages);
+  ASSERT_TRUE(compared) << compared.error().message;
+  EXPECT_TRUE(*compared);
+  const auto wrong = with_wrong_page(71);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message,
+            "the secondary's memory differs from the primary's in 1 pages, the first is page 71");
 }
 
 TEST_F(MachineMemory, AnEpochBeyondTheBoundIsRefusedAndNothingForgotten) {
   live_round();
-  for (std::size_t page = 0; page < 601; ++page) pvm_.write(page, 6);
-  const auto staged = primary_.stage(PageBitmap(kPages));
+  pvm_.write_all(0, 5001, 6);
+  pvm_.stopped = true;
+  const auto staged = primary_.stage({PageBitmap(kPages), {}});
   ASSERT_FALSE(staged);
   EXPECT_NE(staged.error().message.find("epoch_bytes_max"), std::string::npos) << staged.error().message;
-  EXPECT_EQ(live_round().pages_sent, 601U);
+  EXPECT_EQ(live_round().pages_sent, 5001U);
   EXPECT_TRUE(svm_.ram == pvm_.ram);
 }
 
@@ -138,6 +260,18 @@ TEST_F(MachineMemory, StartForgetsWhatAnEarlierSecondaryHad) {
   live_round();
   ASSERT_TRUE(primary_.start());
   EXPECT_EQ(live_round().pages_sent, kPages);
+}
+
+TEST(WritePage, ZerosOfAbsentPagesAreNotWritten) {
+  std::vector<std::byte> ram(3 * kPageBytes, std::byte{0xaa});  // would be zeros; here it shows what is written
+  PageBitmap absent(3);
+  absent.set(1);
+  absent.set(2);
+  for (PageNumber page = 0; page < 2; ++page) write_zero_page(ram, absent, page);
+  EXPECT_EQ(ram[0], std::byte{0});
+  EXPECT_EQ(ram[kPageBytes], std::byte{0xaa});
+  write_page(ram, absent, 2, std::vector<std::byte>(kPageBytes, std::byte{1}));
+  EXPECT_FALSE(absent.test(2)) << "and is written from now on";
 }
 
 }  // namespace

@@ -64,8 +64,9 @@ std::vector<std::byte> make_ram(std::size_t pages, std::uint64_t seed) {
 
 Receiving::Receiving(std::size_t pages, std::size_t epoch_bytes_max)
     : ram(pages * kPageBytes, kUntouched),
+      absent(pages),
       image(value(Image::create(epoch_bytes_max))),
-      receiver(value(ImageReceiver::create(ram))) {}
+      receiver(value(ImageReceiver::create(ram, absent))) {}
 
 Result<Received> Receiving::replay(std::span<const std::byte> stream) {
   SocketPair sockets;

@@ -37,6 +37,7 @@ struct Receiving {
   bool ram_untouched() const;
 
   std::vector<std::byte> ram;
+  PageBitmap absent;
   Image image;
   ImageReceiver receiver;
 };

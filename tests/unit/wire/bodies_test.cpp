@@ -52,6 +52,21 @@ TEST(PreparedBody, RoundTripsAndRefusesAnyOtherLength) {
   EXPECT_FALSE(decode_prepared(bytes));
 }
 
+TEST(SvmStoppedBody, RoundTripsAndRefusesHashesOfNoPage) {
+  const std::vector<std::uint64_t> words{0b1011, 1};
+  const std::vector<std::byte> hashes(3 * 16, std::byte{7});  // of the first three of four pages
+  const auto bytes = encode_svm_stopped(65, words, hashes);
+  const auto decoded = decode_svm_stopped(65, bytes);
+  ASSERT_TRUE(decoded) << decoded.error().message;
+  EXPECT_EQ(decoded->words, words);
+  EXPECT_EQ(decoded->hashes, hashes);
+  EXPECT_TRUE(decode_svm_stopped(65, std::span(bytes).first(bytes.size() - 16)));
+  EXPECT_FALSE(decode_svm_stopped(65, std::span(bytes).first(bytes.size() - 1)));
+  EXPECT_FALSE(decode_svm_stopped(65, encode_svm_stopped(65, words, std::vector<std::byte>(5 * 16))));
+  for (std::size_t cut = 0; cut < bytes.size() - hashes.size(); ++cut)
+    EXPECT_FALSE(decode_svm_stopped(65, std::span(bytes).first(cut))) << cut;
+}
+
 TEST(Heartbeat, RoundTripsAndRefusesWhatIsNone) {
   const Heartbeat heartbeat{"host-a", 12345678901, -5};
   const auto bytes = encode(heartbeat);

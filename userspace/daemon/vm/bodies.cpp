@@ -3,6 +3,8 @@
 // The bulk data that session messages carry: made from, and put into, the pairing.
 #include <openssl/rand.h>
 
+#include <cstring>
+
 #include "daemon/vm/vm.hpp"
 
 namespace twinstep::daemon {
@@ -28,7 +30,8 @@ std::vector<std::byte> Vm::body_of(const session::Message& message) {
     case session::MessageType::prepared:
       return wire::encode(wire::PreparedBody{guest_->link_mac(), pairing_.listener->port()});
     case session::MessageType::svm_stopped:
-      return wire::encode_page_set(pairing_.svm_dirty.pages(), pairing_.svm_dirty.words());
+      return wire::encode_svm_stopped(pairing_.svm.dirty.pages(), pairing_.svm.dirty.words(),
+                                      std::as_bytes(std::span(pairing_.svm.hashes)));
     default:
       return {};
   }
@@ -51,11 +54,13 @@ Result<void> Vm::take_body(const session::Message& message, std::span<const std:
     }
     case session::MessageType::svm_stopped: {
       const std::size_t pages = config_.memory_bytes / memory::kPageBytes;
-      const auto words = wire::decode_page_set(pages, body);
-      if (!words) return tl::make_unexpected(words.error());
-      auto dirty = memory::PageBitmap::from_words(pages, *words);
+      const auto stopped = wire::decode_svm_stopped(pages, body);
+      if (!stopped) return tl::make_unexpected(stopped.error());
+      auto dirty = memory::PageBitmap::from_words(pages, stopped->words);
       if (!dirty) return tl::make_unexpected(dirty.error());
-      pairing_.svm_dirty = std::move(*dirty);
+      pairing_.svm.dirty = std::move(*dirty);
+      pairing_.svm.hashes.resize(stopped->hashes.size() / sizeof(memory::PageHash));
+      std::memcpy(pairing_.svm.hashes.data(), stopped->hashes.data(), stopped->hashes.size());
       return {};
     }
     default:

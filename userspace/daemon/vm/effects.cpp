@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <cstring>
 #include <utility>
 
 #include "daemon/vm/epoch_flows.hpp"
@@ -28,6 +29,13 @@ constexpr int kLiveRoundsMax = 20;
 
 std::span<const std::byte, 16> seed_bytes(const std::array<std::uint8_t, 16>& seed) {
   return std::as_bytes(std::span(seed));
+}
+
+/// The digests' key takes all of the seed, this takes a part: what is learned of the one tells nothing of the other.
+memory::PageHashKey page_hash_key(const std::array<std::uint8_t, 16>& seed) {
+  memory::PageHashKey key = 0;
+  std::memcpy(&key, seed.data(), sizeof(key));
+  return key;
 }
 
 }  // namespace
@@ -140,7 +148,9 @@ void Vm::carry_out(const session::LiveSync& /*effect*/) {
 Result<void> Vm::prepare_sync() {
   const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
-  if (const auto ready = guest_->become_primary(config_.limits.epoch_bytes_max); !ready) return ready;
+  if (const auto ready = guest_->become_primary(config_.limits.epoch_bytes_max, page_hash_key(pairing_.digest_seed));
+      !ready)
+    return ready;
   auto socket = io::connect_page_stream(host_.config.link.address, host_.config.peer.address,
                                         pairing_.prepared->page_stream_port, pairing_.token, kStreamOpenTimeout);
   if (!socket) return tl::make_unexpected(socket.error());
@@ -178,6 +188,9 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   CheckpointEntry entry;
   entry.epoch = epoch;
   entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
+  // Beside the running VM: what is left for the pause is little.
+  if (const auto prestaged = guest_->primary().prestage(pairing_.svm); !prestaged)
+    return tl::make_unexpected(prestaged.error());
   Nanos last = io::monotonic_ns();
   const auto lap = [&last] {
     const Nanos now = io::monotonic_ns();
@@ -189,7 +202,7 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   if (!state) return tl::make_unexpected(state.error());
   pairing_.device_state = *state;
   entry.pause.save_ns = lap();
-  const auto staged = guest_->primary().stage(pairing_.svm_dirty);
+  const auto staged = guest_->primary().stage(pairing_.svm);
   if (!staged) return tl::make_unexpected(staged.error());
   pairing_.flows = guest_->plane().begin_epoch(epoch);
   entry.pause.scan_ns = lap() - staged->copy_ns;
@@ -197,8 +210,7 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
   entry.pause.cont_ns = lap();
   guest_->plane().resume_input();
-  entry.pages_dirty = staged->pages_primary + staged->pages_secondary;
-  entry.pages_sent = staged->pages_staged;
+  entry.pages_dirty = staged->pages_dirty;
   entry.paused_at_ns = io::monotonic_ns();
   return entry;
 }
@@ -206,10 +218,14 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
 void Vm::carry_out(const session::StreamImage& effect) {
   pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
                         generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
-    const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, meta, pairing_.device_state);
+    const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
+                                                    {meta, pairing_.device_state, {}});
     if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
-    mailbox_.post(Query{[this, epoch, bytes = *sent] {
-      if (CheckpointEntry* entry = log_.newest(epoch)) entry->bytes_sent = bytes;
+    mailbox_.post(Query{[this, epoch, sent = *sent] {
+      CheckpointEntry* entry = log_.newest(epoch);
+      if (entry == nullptr) return;
+      entry->pages_sent = sent.pages;
+      entry->bytes_sent = sent.bytes;
     }});
   });
 }
@@ -249,7 +265,9 @@ Result<void> Vm::prepare_standby() {
   }
   const auto key = compare::DigestKey::from_seed(seed_bytes(asked.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, asked.link_mac); !paired) return paired;
-  if (const auto ready = guest_->become_secondary(config_.limits.epoch_bytes_max); !ready) return ready;
+  if (const auto ready = guest_->become_secondary(config_.limits.epoch_bytes_max, page_hash_key(asked.digest_seed));
+      !ready)
+    return ready;
   auto listener = io::PageStreamListener::open(host_.config.link.address, 0);
   if (!listener) return tl::make_unexpected(listener.error());
   pairing_.listener.emplace(std::move(*listener));
@@ -297,7 +315,7 @@ Result<void> Vm::stop_svm(std::uint32_t epoch) {
   guest_->plane().standby_stop(epoch);
   auto dirty = guest_->secondary().scan_dirty();
   if (!dirty) return tl::make_unexpected(dirty.error());
-  pairing_.svm_dirty = std::move(*dirty);
+  pairing_.svm = std::move(*dirty);
   return {};
 }
 
@@ -311,6 +329,7 @@ Result<void> Vm::apply_image(std::uint32_t epoch) {
   if (!flows) return tl::make_unexpected(flows.error());
   if (const auto applied = memory.apply(); !applied) return applied;
   if (const auto loaded = guest_->load(memory.image().device_state()); !loaded) return loaded;
+  if (const auto finished = memory.finish(); !finished) return tl::make_unexpected(finished.error());
   guest_->plane().standby_begin(epoch, *flows);
   if (const auto resumed = guest_->resume(); !resumed) return resumed;
   receive_next();

@@ -129,7 +129,7 @@ Result<void> Guest::watch_memory() {
   return {};
 }
 
-Result<void> Guest::become_primary(std::size_t epoch_bytes_max) {
+Result<void> Guest::become_primary(std::size_t epoch_bytes_max, memory::PageHashKey key) {
   if (const auto watched = watch_memory(); !watched) return watched;
   if (!saver_) {
     auto saver = qemu::StateSaver::create(qemu_.qmp(), kQmpTimeout);
@@ -138,18 +138,23 @@ Result<void> Guest::become_primary(std::size_t epoch_bytes_max) {
   }
   secondary_.reset();
   primary_.reset();
-  auto memory = memory::PrimaryMemory::create(std::as_const(*ram_).bytes(), *dirty_, epoch_bytes_max);
+  auto memory = memory::PrimaryMemory::create(std::as_const(*ram_).bytes(), *dirty_, epoch_bytes_max, key);
   if (!memory) return tl::make_unexpected(memory.error());
   primary_.emplace(std::move(*memory));
-  return primary_->start();
+  if (const auto started = primary_->start(); !started) return started;
+  const auto present = ram_->present();
+  if (!present) return tl::make_unexpected(present.error());
+  primary_->set_present(*present);
+  return {};
 }
 
-Result<void> Guest::become_secondary(std::size_t epoch_bytes_max) {
+Result<void> Guest::become_secondary(std::size_t epoch_bytes_max, memory::PageHashKey key) {
   if (const auto watched = watch_memory(); !watched) return watched;
   auto loader = qemu::StateLoader::create(qemu_.qmp(), machine_type_, kQmpTimeout);
   if (!loader) return tl::make_unexpected(loader.error());
   loader_.emplace(std::move(*loader));
-  auto memory = memory::SecondaryMemory::create(ram_->bytes(), *dirty_, epoch_bytes_max);
+  auto memory = memory::SecondaryMemory::create(
+      ram_->bytes(), *dirty_, [this] { return ram_->present(); }, epoch_bytes_max, key);
   if (!memory) return tl::make_unexpected(memory.error());
   secondary_.emplace(std::move(*memory));
   return secondary_->start();

@@ -47,8 +47,8 @@ class Guest {
 
   /// Readies the RAM for being a primary's or a secondary's, from scratch. epoch_bytes_max: most memory of one
   /// checkpoint.
-  Result<void> become_primary(std::size_t epoch_bytes_max);
-  Result<void> become_secondary(std::size_t epoch_bytes_max);
+  Result<void> become_primary(std::size_t epoch_bytes_max, memory::PageHashKey key);
+  Result<void> become_secondary(std::size_t epoch_bytes_max, memory::PageHashKey key);
   memory::PrimaryMemory& primary() { return *primary_; }
   memory::SecondaryMemory& secondary() { return *secondary_; }
 

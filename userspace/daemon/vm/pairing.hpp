@@ -13,7 +13,7 @@
 #include "daemon/vm/page_stream.hpp"
 #include "io/page_stream.hpp"
 #include "memory/image_sender.hpp"
-#include "memory/page_bitmap.hpp"
+#include "memory/page_hash.hpp"
 #include "wire/bodies.hpp"
 
 namespace twinstep::daemon {
@@ -31,7 +31,7 @@ struct Pairing {
   std::optional<PageStream> stream;
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
 
-  memory::PageBitmap svm_dirty;             ///< of the checkpoint under way, on both sides
+  memory::SvmPages svm;                     ///< of the checkpoint under way, on both sides
   EpochFlows flows;                         ///< primary: of the epoch that PausePrimary began
   std::span<const std::byte> device_state;  ///< primary: of the same; lies in Guest until the next save
 };
