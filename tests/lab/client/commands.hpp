@@ -59,8 +59,9 @@ struct LoadOptions {
   LoadKind kind = LoadKind::requests;
   sockaddr_in address{};
   std::uint64_t seconds = 5;
-  std::uint64_t clients = 1;     // each has at most one operation under way
-  std::uint64_t bytes = 10'000;  // of one operation; at least 8
+  std::uint64_t interval_ms = 0;  // between the starts of two operations of one client, at least
+  std::uint64_t clients = 1;      // each has at most one operation under way
+  std::uint64_t bytes = 10'000;   // of one operation; at least 8
 };
 
 /// As many operations as the guest manages, each one checked. A stop signal ends the load when the operations under way

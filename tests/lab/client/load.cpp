@@ -59,7 +59,12 @@ class LoadBook {
   std::map<std::string, std::uint64_t> failures_;
 };
 
-void drive(LoadClient& client, LoadBook& book, std::uint64_t until_ns) {
+void wait_until(std::uint64_t until_ns) {
+  const std::uint64_t now_ns = monotonic_ns();
+  if (until_ns > now_ns) std::this_thread::sleep_for(std::chrono::nanoseconds(until_ns - now_ns));
+}
+
+void drive(LoadClient& client, LoadBook& book, std::uint64_t interval_ns, std::uint64_t until_ns) {
   for (std::uint64_t begin_ns = monotonic_ns(); begin_ns < until_ns && stop_requests() == 0;
        begin_ns = monotonic_ns()) {
     const auto bytes = client.operate();
@@ -69,6 +74,7 @@ void drive(LoadClient& client, LoadBook& book, std::uint64_t until_ns) {
       book.failed(bytes.error());
       std::this_thread::sleep_for(std::chrono::milliseconds(10));  // a refusal comes at once, and again
     }
+    wait_until(begin_ns + interval_ns);
   }
 }
 
@@ -84,11 +90,12 @@ Result<nlohmann::json> run_load(const LoadOptions& options) {
   LoadBook book;
   const std::uint64_t start_ns = monotonic_ns();
   const std::uint64_t until_ns = start_ns + options.seconds * kNsPerSecond;
+  const std::uint64_t interval_ns = options.interval_ms * kNsPerMs;
   book.start(start_ns);
   std::vector<std::thread> threads;
   threads.reserve(clients.size());
   for (const auto& client : clients)
-    threads.emplace_back([&client, &book, until_ns] { drive(*client, book, until_ns); });
+    threads.emplace_back([&client, &book, interval_ns, until_ns] { drive(*client, book, interval_ns, until_ns); });
   for (auto& thread : threads) thread.join();
   return book.report(options, start_ns, monotonic_ns());
 }

@@ -74,6 +74,8 @@ void add_load(CLI::App& app, CommandLine& line) {
   command->add_option("--kind", line.load.kind, "What an operation is")
       ->required()
       ->transform(CLI::CheckedTransformer(kLoadKinds));
+  command->add_option("--interval-ms", line.load.interval_ms, "Least time between two operations of a client")
+      ->check(CLI::Range(0, 60'000));
   command->add_option("--clients", line.load.clients, "How many do them at the same time")
       ->check(CLI::Range(std::uint64_t{1}, kLoadClientsMax));
   command->add_option("--bytes", line.load.bytes, "Size of one operation")

@@ -2,6 +2,7 @@
 """A host that runs Twinstep."""
 
 import json
+import re
 import signal
 import subprocess
 
@@ -92,6 +93,11 @@ class Host:
     def owns_vm(self):
         vm = self.vm_or_none()
         return vm is not None and vm["role"] == "primary" and vm["state"] in ("solo", "syncing", "protected")
+
+    def connections_translated(self):
+        """How many connections with other numbers than their clients' this host has taken over so far."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace")
+        return sum(int(count) for count in re.findall(r", (\d+) with other numbers", lines))
 
     def wait_for_state(self, states, timeout_s):
         wait_until(lambda: self.state() in states, timeout_s, f"host {self.name}: VM {' or '.join(states)}")

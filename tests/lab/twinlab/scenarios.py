@@ -52,12 +52,25 @@ def start_solo(lab, say, dirty=None, vm_settings=None):
     return hosts
 
 
-def protect(hosts, say):
-    """Protects the VM that runs solo on a."""
+def protect(hosts, say, owner="a"):
+    """Protects the VM that runs solo on its owner."""
     begin = time.monotonic()
-    hosts["a"].control("vm", "protect", "name", VM)
-    hosts["a"].wait_for_state(("protected",), PROTECT_TIMEOUT_S)
+    hosts[owner].control("vm", "protect", "name", VM)
+    hosts[owner].wait_for_state(("protected",), PROTECT_TIMEOUT_S)
     say(f"protected after {time.monotonic() - begin:.1f} s")
+
+
+def fail_over(lab, hosts, owner, how, say):
+    """Ends the protected VM on its owner. how: "crash" kills its QEMU, "operator" asks for it. Returns the new owner."""
+    other = "b" if owner == "a" else "a"
+    if how == "crash":
+        faults.crash_qemu(lab, hosts[owner])
+    else:
+        hosts[owner].control("vm", "failover", "name", VM)
+    wait_until(hosts[other].owns_vm, TAKEOVER_TIMEOUT_S, f"host {other} owns the VM")
+    hosts[owner].wait_for_state(("absent",), TAKEOVER_TIMEOUT_S)
+    say(f"{how}: host {other} owns the VM")
+    return other
 
 
 def start_protected_pair(lab, say, dirty=None, vm_settings=None):

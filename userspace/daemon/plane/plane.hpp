@@ -43,8 +43,9 @@ using OnDiverged = std::function<void(std::uint32_t epoch, const compare::Diverg
 
 /// What a failover did.
 struct FailoverStats {
-  std::size_t flows = 0;            ///< TCP connections that go on here
-  std::size_t flows_rewritten = 0;  ///< of those, with numbers that differ
+  std::size_t flows = 0;             ///< TCP connections that go on here
+  std::size_t flows_rewritten = 0;   ///< of those, with numbers or timestamps that differ
+  std::size_t flows_renumbered = 0;  ///< of those, with sequence numbers that do
   std::size_t frames_replayed = 0;
 };
 

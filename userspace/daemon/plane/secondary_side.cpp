@@ -80,6 +80,7 @@ FailoverStats SecondarySide::carry_over_flows(Nanos now) {
     if (flow.tsval) survivor.tsval = *flow.tsval + numbers->ts_offset;
     after.push_back({.flow = flow.flow, .numbers = *numbers});
     ++stats.flows_rewritten;
+    if (numbers->seq_delta != 0) ++stats.flows_renumbered;
   }
   // Connections that said nothing in this epoch have been idle for longest.
   std::erase_if(before_, [&](const auto& each) { return !before.contains(Port::key_of(each.flow)); });

@@ -126,8 +126,8 @@ void Vm::carry_out(const session::ShutGate& /*effect*/) {
 
 void Vm::carry_out(const session::TakeOver& /*effect*/) {
   const auto stats = guest_->plane().take_over();
-  spdlog::info("{}: gate open, {} frames replayed, {} flows carried on", config_.name, stats.frames_replayed,
-               stats.flows);
+  spdlog::info("{}: gate open, {} frames replayed, {} flows carried on, {} with other numbers", config_.name,
+               stats.frames_replayed, stats.flows, stats.flows_renumbered);
 }
 
 // ---- Primary --------------------------------------------------------------------------------------------------------
