@@ -10,6 +10,7 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/quote.h"
 #include "bpf/rewrite.h"
 
 /* TCP options of most segments, where the timestamps need no search: NOP, NOP, timestamps (RFC 7323, appendix A). */
@@ -81,6 +82,18 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 	return ts_flow_differs(&segment, state, epoch);
 }
 
+/* An ICMP error about a segment in the PVM's numbers. Returns whether it was rewritten. */
+static __always_inline int ts_link_quote(struct xdp_md *ctx, __u32 slot, __u32 epoch, const struct ts_packet *packet)
+{
+	struct ts_flow_state *state;
+	struct ts_flow_key key;
+
+	if (ts_quote_key(ctx, slot, packet, &key))
+		return 0;
+	state = bpf_map_lookup_elem(&ts_flows, &key);
+	return state && state->epoch == epoch && state->seq_delta && !ts_rewrite_quote(ctx, packet, state->seq_delta);
+}
+
 static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
 					  __u32 frame_epoch)
 {
@@ -97,6 +110,8 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 
 		if (ts_rewrite_tcp(ctx, packet.transport_offset, &shift))
 			return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+		ts_end(slot, TS_COUNT_LINK_REWRITTEN, 0);
+	} else if (ts_link_quote(ctx, slot, frame_epoch, &packet)) {
 		ts_end(slot, TS_COUNT_LINK_REWRITTEN, 0);
 	}
 	return ts_end_redirect(slot, TS_COUNT_LINK_DELIVERED, TS_COUNT_LINK_ERROR,

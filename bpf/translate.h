@@ -6,6 +6,7 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/quote.h"
 #include "bpf/rewrite.h"
 
 static __always_inline void ts_translation_used(struct ts_translation *translation, const struct tcphdr *tcp, __u32 fin)
@@ -55,6 +56,18 @@ static __always_inline int ts_translate_out(struct xdp_md *ctx, const struct ts_
 	return ts_rewrite_tcp(ctx, packet->transport_offset, &shift);
 }
 
+/* An ICMP error about a segment that the client knows by its own numbers. */
+static __always_inline int ts_translate_quote(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet)
+{
+	struct ts_translation *translation;
+	struct ts_flow_key key;
+
+	if (ts_quote_key(ctx, slot, packet, &key))
+		return 0;
+	translation = bpf_map_lookup_elem(&ts_translations, &key);
+	return translation ? ts_rewrite_quote(ctx, packet, translation->seq_delta) : 0;
+}
+
 /* Makes a client's frame the VM's. Returns -1 for one that can't be read. */
 static __always_inline int ts_translate_in(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config)
 {
@@ -67,6 +80,8 @@ static __always_inline int ts_translate_in(struct xdp_md *ctx, __u32 slot, const
 		return 0;
 	if (ts_parse(ctx, &packet))
 		return -1;
+	if (packet.kind == TS_CLASS_DATAGRAM)
+		return ts_translate_quote(ctx, slot, &packet);
 	/* Without ACK there is nothing to translate: a SYN, or a RST of a connection the VM may not have. */
 	if (ts_segment(ctx, slot, &packet, TS_TO_VM, &segment) || !segment.tcp->ack)
 		return 0;

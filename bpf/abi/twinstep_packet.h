@@ -22,6 +22,9 @@
 #define TS_IP6_BYTES 40
 #define TS_TCP_BYTES_MIN 20
 #define TS_ARP_BYTES 28
+#define TS_ICMP_BYTES 8
+/* Of a quoted segment at least the ports and the sequence number are there (RFC 792). */
+#define TS_QUOTED_TCP_BYTES 8
 
 #define TS_ETHERTYPE_IP4 0x0800
 #define TS_ETHERTYPE_ARP 0x0806
@@ -41,6 +44,8 @@
 
 /* Extension headers that are walked; a packet with more is compared from the next one on as something unknown. */
 #define TS_IP6_HEADERS_MAX 6
+/* A quoted TCP header ends here at the latest. */
+#define TS_QUOTE_END_MAX 255
 /* An upper-layer header farther from the frame's start isn't looked at: its end must fit ts_frame_meta.payload_offset. */
 #define TS_TRANSPORT_OFFSET_MAX 192
 
@@ -51,9 +56,12 @@
 struct ts_packet {
 	__u32 kind;		/* enum ts_class */
 	__u32 ip_offset;	/* behind the Ethernet header and its VLAN tags */
-	__u32 transport_offset; /* behind IP's headers; only if family isn't 0 */
+	__u32 ip_end;		/* behind the IP packet, by its own length; only if family isn't 0 */
+	__u32 transport_offset; /* behind IP's headers; likewise */
 	__u32 payload_offset;	/* of the compared bytes */
 	__u32 payload_bytes;
+	__u32 quoted_ip_offset; /* of the packet that an ICMP error quotes, if that is a TCP segment; 0: it isn't */
+	__u32 quoted_tcp_offset;
 	__u16 ether_type;	/* the innermost, in host order */
 	__u16 vlan[2];		/* see ts_flow_key */
 	__u16 fragment;		/* 0: the packet is whole */
@@ -89,8 +97,8 @@ TS_INLINE void ts_compare_all(struct ts_packet *packet, __u32 kind, __u32 frame_
 	packet->payload_bytes = frame_bytes - packet->ip_offset;
 }
 
-/* ip_end: offset behind the IP packet. A header that contradicts it leaves the packet a datagram. */
-TS_INLINE void ts_parse_tcp(const __u8 *data, const __u8 *end, __u32 ip_end, struct ts_packet *packet)
+/* A header that contradicts the packet leaves it a datagram. */
+TS_INLINE void ts_parse_tcp(const __u8 *data, const __u8 *end, struct ts_packet *packet)
 {
 	const __u8 *tcp = data + (packet->transport_offset & 0xff);
 	__u32 header_bytes;
@@ -98,22 +106,21 @@ TS_INLINE void ts_parse_tcp(const __u8 *data, const __u8 *end, __u32 ip_end, str
 	if (tcp + TS_TCP_BYTES_MIN > end)
 		return;
 	header_bytes = (tcp[12] >> 4) * 4u;
-	if (header_bytes < TS_TCP_BYTES_MIN || packet->transport_offset + header_bytes > ip_end)
+	if (header_bytes < TS_TCP_BYTES_MIN || packet->transport_offset + header_bytes > packet->ip_end)
 		return;
 	packet->kind = TS_CLASS_TCP;
 	packet->payload_offset = packet->transport_offset + header_bytes;
-	packet->payload_bytes = ip_end - packet->payload_offset;
+	packet->payload_bytes = packet->ip_end - packet->payload_offset;
 }
 
 /* What both IP versions have in common once the upper-layer header is found. */
-TS_INLINE void ts_parse_transport(const __u8 *data, const __u8 *end, __u32 ip_end, int stream,
-				  struct ts_packet *packet)
+TS_INLINE void ts_parse_transport(const __u8 *data, const __u8 *end, int stream, struct ts_packet *packet)
 {
 	packet->kind = TS_CLASS_DATAGRAM;
 	packet->payload_offset = packet->transport_offset;
-	packet->payload_bytes = ip_end - packet->transport_offset;
+	packet->payload_bytes = packet->ip_end - packet->transport_offset;
 	if (stream && packet->protocol == TS_PROTOCOL_TCP && !packet->fragment)
-		ts_parse_tcp(data, end, ip_end, packet);
+		ts_parse_tcp(data, end, packet);
 }
 
 /* 224.0.0.0/24, the local network control block (RFC 5771): mDNS, LLMNR and the like. And IGMP, whatever its group. */
@@ -124,7 +131,7 @@ TS_INLINE int ts_is_soft_ip4(const __u8 *ip)
 
 TS_INLINE void ts_parse_ip4(const __u8 *data, const __u8 *end, __u32 frame_bytes, struct ts_packet *packet)
 {
-	const __u8 *ip = data + (packet->ip_offset & 0x1f);
+	const __u8 *ip = data + (packet->ip_offset & 0xff);
 	__u32 header_bytes, total_bytes;
 
 	if (ip + TS_IP4_BYTES_MIN > end)
@@ -135,13 +142,14 @@ TS_INLINE void ts_parse_ip4(const __u8 *data, const __u8 *end, __u32 frame_bytes
 	    packet->ip_offset + total_bytes > frame_bytes)
 		return;
 	packet->family = 4;
+	packet->ip_end = packet->ip_offset + total_bytes;
 	packet->protocol = ip[9];
 	packet->fragment = (__u16)(ts_be16(ip + 6) & TS_FRAGMENT_MASK);
 	packet->transport_offset = packet->ip_offset + header_bytes;
 	if (ts_is_soft_ip4(ip))
 		ts_compare_all(packet, TS_CLASS_SOFT, frame_bytes);
 	else
-		ts_parse_transport(data, end, packet->ip_offset + total_bytes, 1, packet);
+		ts_parse_transport(data, end, 1, packet);
 }
 
 /*
@@ -168,7 +176,7 @@ TS_INLINE int ts_is_soft_ip6(const __u8 *data, const __u8 *end, const __u8 *ip, 
  * rewritten, so it is compared as it is. Returns whether a TCP header found there may be taken for a stream's: not
  * behind a routing header with segments left, as the connection's other end is named there and not in the IP header.
  */
-TS_INLINE int ts_walk_ip6(const __u8 *data, const __u8 *end, __u32 ip_end, struct ts_packet *packet)
+TS_INLINE int ts_walk_ip6(const __u8 *data, const __u8 *end, struct ts_packet *packet)
 {
 	__u32 next = packet->protocol, offset = packet->transport_offset, bytes, field;
 	int stream = 1;
@@ -182,7 +190,7 @@ TS_INLINE int ts_walk_ip6(const __u8 *data, const __u8 *end, __u32 ip_end, struc
 		if (header + 8 > end)
 			break;
 		bytes = next == TS_PROTOCOL_FRAGMENT ? 8 : (header[1] + 1u) * 8;
-		if (offset + bytes > ip_end || offset + bytes > TS_TRANSPORT_OFFSET_MAX)
+		if (offset + bytes > packet->ip_end || offset + bytes > TS_TRANSPORT_OFFSET_MAX)
 			break;
 		offset += bytes;
 		if (next == TS_PROTOCOL_FRAGMENT) {
@@ -202,7 +210,7 @@ TS_INLINE int ts_walk_ip6(const __u8 *data, const __u8 *end, __u32 ip_end, struc
 
 TS_INLINE void ts_parse_ip6(const __u8 *data, const __u8 *end, __u32 frame_bytes, struct ts_packet *packet)
 {
-	const __u8 *ip = data + (packet->ip_offset & 0x1f);
+	const __u8 *ip = data + (packet->ip_offset & 0xff);
 	__u32 ip_end;
 	int stream;
 
@@ -212,13 +220,14 @@ TS_INLINE void ts_parse_ip6(const __u8 *data, const __u8 *end, __u32 frame_bytes
 	if (ip_end > frame_bytes)
 		return;
 	packet->family = 6;
+	packet->ip_end = ip_end;
 	packet->protocol = ip[6];
 	packet->transport_offset = packet->ip_offset + TS_IP6_BYTES;
-	stream = ts_walk_ip6(data, end, ip_end, packet);
+	stream = ts_walk_ip6(data, end, packet);
 	if (ts_is_soft_ip6(data, end, ip, packet))
 		ts_compare_all(packet, TS_CLASS_SOFT, frame_bytes);
 	else
-		ts_parse_transport(data, end, ip_end, stream, packet);
+		ts_parse_transport(data, end, stream, packet);
 }
 
 TS_INLINE int ts_is_vlan(__u32 ether_type)
@@ -250,12 +259,83 @@ TS_INLINE void ts_parse_ethernet(const __u8 *data, const __u8 *end, struct ts_pa
 	packet->ip_offset = offset;
 }
 
+/* An error of ICMP (RFC 792) or ICMPv6 (RFC 4443, 2.1: types below 128), which quotes the packet that caused it. */
+TS_INLINE int ts_is_icmp_error(const __u8 *data, const __u8 *end, const struct ts_packet *packet)
+{
+	const __u8 *icmp = data + (packet->transport_offset & 0xff);
+
+	if (packet->kind != TS_CLASS_DATAGRAM || packet->fragment || packet->payload_bytes < TS_ICMP_BYTES ||
+	    icmp + 1 > end)
+		return 0;
+	if (packet->family == 6)
+		return packet->protocol == TS_PROTOCOL_ICMP6 && icmp[0] < 128;
+	return packet->protocol == TS_PROTOCOL_ICMP &&
+	       (icmp[0] == 3 || icmp[0] == 4 || icmp[0] == 5 || icmp[0] == 11 || icmp[0] == 12);
+}
+
+/* Finds the upper-layer header in a quotation, which may be cut off anywhere. Returns -1 if it isn't TCP's. */
+TS_INLINE int ts_parse_quoted_ip(const __u8 *data, const __u8 *end, struct ts_packet *quoted)
+{
+	const __u8 *ip = data + (quoted->ip_offset & 0xff);
+
+	if (quoted->family == 4) {
+		if (ip + TS_IP4_BYTES_MIN > end || ip[0] >> 4 != 4 || (ip[0] & 0xf) < 5)
+			return -1;
+		quoted->protocol = ip[9];
+		quoted->fragment = (__u16)(ts_be16(ip + 6) & (TS_FRAGMENT_MASK & ~TS_FRAGMENT_MORE));
+		quoted->transport_offset = quoted->ip_offset + (ip[0] & 0xf) * 4u;
+	} else {
+		if (ip + TS_IP6_BYTES > end || ip[0] >> 4 != 6)
+			return -1;
+		quoted->protocol = ip[6];
+		quoted->transport_offset = quoted->ip_offset + TS_IP6_BYTES;
+		ts_walk_ip6(data, end, quoted);
+		quoted->fragment &= TS_FRAGMENT_MASK & ~TS_FRAGMENT_MORE;
+	}
+	return quoted->protocol == TS_PROTOCOL_TCP && !quoted->fragment ? 0 : -1;
+}
+
+/* The packet that an ICMP error quotes, as ts_packet_key() takes it. */
+TS_INLINE void ts_quoted(const struct ts_packet *packet, struct ts_packet *quoted)
+{
+	__builtin_memset(quoted, 0, sizeof(*quoted));
+	quoted->kind = TS_CLASS_TCP;
+	quoted->family = packet->family;
+	quoted->protocol = TS_PROTOCOL_TCP;
+	quoted->vlan[0] = packet->vlan[0];
+	quoted->vlan[1] = packet->vlan[1];
+	quoted->ip_offset = packet->quoted_ip_offset;
+	quoted->transport_offset = packet->quoted_tcp_offset;
+}
+
 /*
- * [data, end): the part of the frame that lies in one piece; frame_bytes: all of it. A header that contradicts itself or
- * the frame leaves the packet what it was: compared whole, whatever it is. Returns -1 for a frame with no whole Ethernet
- * header.
+ * An ICMP error that quotes a TCP segment is compared up to the quoted sequence number. What follows of the quotation is
+ * the client's own segment, with an acknowledgement in the numbers of the VM that got it. packet: an ICMP error.
  */
-TS_INLINE int ts_parse_frame(const __u8 *data, const __u8 *end, __u32 frame_bytes, struct ts_packet *packet)
+TS_INLINE void ts_parse_quote(const __u8 *data, const __u8 *end, struct ts_packet *packet)
+{
+	struct ts_packet quoted;
+	__u32 quote_end;
+
+	ts_quoted(packet, &quoted);
+	quoted.ip_offset = packet->transport_offset + TS_ICMP_BYTES;
+	quoted.ip_end = packet->ip_end;
+	if (ts_parse_quoted_ip(data, end, &quoted))
+		return;
+	quote_end = quoted.transport_offset + TS_QUOTED_TCP_BYTES;
+	if (quote_end > packet->ip_end || quote_end > TS_QUOTE_END_MAX)
+		return;
+	packet->quoted_ip_offset = quoted.ip_offset;
+	packet->quoted_tcp_offset = quoted.transport_offset;
+	packet->payload_bytes = quote_end - packet->payload_offset;
+}
+
+/*
+ * All but the quotation of an ICMP error. [data, end): the part of the frame that lies in one piece; frame_bytes: all of
+ * it. A header that contradicts itself or the frame leaves the packet what it was: compared whole, whatever it is.
+ * Returns -1 for a frame with no whole Ethernet header.
+ */
+TS_INLINE int ts_parse_headers(const __u8 *data, const __u8 *end, __u32 frame_bytes, struct ts_packet *packet)
 {
 	__builtin_memset(packet, 0, sizeof(*packet));
 	if (data + TS_ETHERNET_BYTES > end)
@@ -277,6 +357,16 @@ TS_INLINE int ts_parse_frame(const __u8 *data, const __u8 *end, __u32 frame_byte
 	return 0;
 }
 
+/* The same with the quotation. */
+TS_INLINE int ts_parse_frame(const __u8 *data, const __u8 *end, __u32 frame_bytes, struct ts_packet *packet)
+{
+	if (ts_parse_headers(data, end, frame_bytes, packet))
+		return -1;
+	if (ts_is_icmp_error(data, end, packet))
+		ts_parse_quote(data, end, packet);
+	return 0;
+}
+
 /*
  * The flow of a frame that ts_parse_frame() accepted, from_vm or to it; slot stays 0. Returns -1 if the headers don't
  * lie in [data, end).
@@ -286,7 +376,7 @@ TS_INLINE int ts_packet_key(const __u8 *data, const __u8 *end, const struct ts_p
 {
 	__u8 *source = from_vm ? key->vm_addr : key->peer_addr;
 	__u8 *destination = from_vm ? key->peer_addr : key->vm_addr;
-	const __u8 *ip = data + (packet->ip_offset & 0x1f);
+	const __u8 *ip = data + (packet->ip_offset & 0xff);
 	const __u8 *tcp = data + (packet->transport_offset & 0xff);
 
 	__builtin_memset(key, 0, sizeof(*key));

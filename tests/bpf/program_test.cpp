@@ -105,27 +105,26 @@ void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_op
   put(skeleton_->maps.ts_slots, kSlot, config_);
 }
 
-void ProgramTest::set_flow(const Flow& flow, std::uint32_t epoch) {
+void ProgramTest::set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch) {
   ts_flow_state state{};
   state.epoch = epoch;
   state.seq_delta = flow.seq_delta;
   state.ts_delta = flow.ts_delta;
   state.seen = flow.seen;
   state.opening_isn = flow.opening_isn;
-  put(skeleton_->maps.ts_flows, flow_key(kSlot), state);
+  put(skeleton_->maps.ts_flows, key, state);
 }
 
-std::optional<ts_flow_state> ProgramTest::flow() {
-  const auto key = flow_key(kSlot);
+std::optional<ts_flow_state> ProgramTest::flow(const ts_flow_key& key) {
   ts_flow_state state{};
   if (bpf_map__lookup_elem(skeleton_->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
   return state;
 }
 
-void ProgramTest::set_translation(const ts_translation& translation) {
+void ProgramTest::set_translation(const ts_flow_key& key, const ts_translation& translation) {
   config_.translates = 1;
   put(skeleton_->maps.ts_slots, kSlot, config_);
-  put(skeleton_->maps.ts_translations, flow_key(kSlot), translation);
+  put(skeleton_->maps.ts_translations, key, translation);
 }
 
 std::optional<ts_translation> ProgramTest::translation() {

@@ -35,6 +35,9 @@ struct Flow {
   std::uint32_t opening_isn = 0;
 };
 
+/// The flow of every Tcp of packets.hpp with the default port.
+ts_flow_key flow_key(std::uint16_t slot);
+
 /// Loads the programs in a network namespace of the test's own and runs them on single frames (BPF_PROG_TEST_RUN),
 /// which come in on the loopback device there. Slot kSlot belongs to that device, its redirect maps lead back to it.
 class ProgramTest : public ::testing::Test {
@@ -51,10 +54,13 @@ class ProgramTest : public ::testing::Test {
   Ran link(const Bytes& frame) { return run(skeleton_->progs.ts_link, frame); }
 
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false);
-  void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch);
-  std::optional<ts_flow_state> flow();
+  void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch) { set_flow(flow_key(kSlot), flow, epoch); }
+  void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);
+  std::optional<ts_flow_state> flow() { return flow(flow_key(kSlot)); }
+  std::optional<ts_flow_state> flow(const ts_flow_key& key);
   /// The flow outlived a failover.
-  void set_translation(const ts_translation& translation);
+  void set_translation(const ts_translation& translation) { set_translation(flow_key(kSlot), translation); }
+  void set_translation(const ts_flow_key& key, const ts_translation& translation);
   std::optional<ts_translation> translation();
   /// The slot's counter, over all processors.
   std::uint64_t count(ts_counter which);
@@ -76,8 +82,5 @@ class ProgramTest : public ::testing::Test {
   std::unique_ptr<twinstep_bpf, Unload> skeleton_;
   ts_slot_config config_{};
 };
-
-/// The flow of every Tcp of packets.hpp with the default port.
-ts_flow_key flow_key(std::uint16_t slot);
 
 }  // namespace twinstep::test
