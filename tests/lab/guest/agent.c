@@ -142,6 +142,7 @@ int main(void) {
   configure_network();
   content_init();
   configure_dirty_load();
+  start_epoch_load();
   start_echo(kEchoPort);
   start_http(kHttpPort);
   printf("twinstep-guest ready\n");

@@ -51,4 +51,7 @@ void start_dirty_load(void);
 bool set_dirty_load(uint64_t pages_per_second, uint64_t working_set_pages);
 struct DirtyLoad get_dirty_load(void);
 
+// Writes a known set of pages whenever the second serial port tells it to (epochs.c). Does nothing without such a port.
+void start_epoch_load(void);
+
 #endif
