@@ -22,6 +22,9 @@ GUEST_TIMEOUT_S = 300
 # Pure code and codecs run a second time with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
 GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
+# Not part of a run unless named.
+LONG_GROUPS = ("soak",)
+SOAK = {"TWINSTEP_SOAK_SECONDS": "600", "TWINSTEP_SOAK_FAILOVERS": "5"}
 
 
 class Groups:
@@ -50,6 +53,12 @@ class Groups:
     def lab(self):
         if self._release_is_built() and self._guest_is_built():
             self._run_python_tests("lab")
+
+    def soak(self):
+        """Ten minutes of mixed load on lossy wires with five failovers."""
+        if self._release_is_built() and self._guest_is_built():
+            environment = self._environment | SOAK
+            self._ledger.run("soak/losses", lambda: run_python_test("test_losses", ROOT / "tests/lab", environment))
 
     def tidy(self):
         if self._release_is_built():
@@ -83,11 +92,12 @@ class Groups:
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="test", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the counts there")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"only these of {', '.join(GROUPS)}")
+    parser.add_argument("groups", nargs="*", metavar="GROUP",
+                        help=f"only these of {', '.join(GROUPS + LONG_GROUPS)}; without, all but {', '.join(LONG_GROUPS)}")
     arguments = parser.parse_args()
     for group in arguments.groups:
-        if group not in GROUPS:
-            parser.error(f"there is no group '{group}', only {', '.join(GROUPS)}")
+        if group not in GROUPS + LONG_GROUPS:
+            parser.error(f"there is no group '{group}', only {', '.join(GROUPS + LONG_GROUPS)}")
     return arguments
 
 

@@ -26,6 +26,7 @@ class Binaries:
         self.daemon = build / "userspace/daemon/twinstepd"
         self.cli = build / "userspace/cli/twinstep"
         self.client = build / "tests/lab/twinstep-lab-client"
+        self.lossy = build / "tests/lab/twinstep-lab-lossy"
 
     def require(self, *programs):
         for program in programs:
@@ -53,14 +54,14 @@ def exit_on_signals():
 class Lab:
     """Use it in a `with`: the namespaces and every process in them are gone afterwards."""
 
-    def __init__(self, build_directory=None):
+    def __init__(self, build_directory=None, wire=False):
         require_root()
         remove_leftovers()
         self.binaries = Binaries(build_directory or default_build_directory())
         self.binaries.require(self.binaries.client)
         self.image = GuestImage()
         self.name = f"ts-{os.getpid()}-{next(_numbers)}"
-        self.network = Network(self.name)
+        self.network = Network(self.name, wire)
         self._registry = Registry(self.name, self.network.namespaces())
         self.directory = self._registry.directory
 

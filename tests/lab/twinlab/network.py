@@ -5,7 +5,10 @@
                                   \\                               |
                                    `-------- up-b  host b  link-b 10.78.0.2
 
-The guest is 10.77.0.10, behind the uplink of whichever host runs it.
+The guest is 10.77.0.10, behind the uplink of whichever host runs it. With `wire` the link goes through a namespace of its
+own, so that frames can be lost on it:
+
+    host a  link-a --- wire-a (bridge) wire-b --- link-b  host b
 """
 
 import ipaddress
@@ -24,13 +27,14 @@ HOSTS = ("a", "b")
 class Network:
     """The four namespaces and the veth pairs between them."""
 
-    def __init__(self, prefix):
+    def __init__(self, prefix, wire=False):
         self.client = Namespace(f"{prefix}-client")
         self.switch = Namespace(f"{prefix}-switch")
         self.hosts = {host: Namespace(f"{prefix}-{host}") for host in HOSTS}
+        self.wire = Namespace(f"{prefix}-wire") if wire else None
 
     def namespaces(self):
-        return [self.client, self.switch, *self.hosts.values()]
+        return [self.client, self.switch, *self.hosts.values(), *([self.wire] if self.wire else [])]
 
     def create(self):
         for namespace in self.namespaces():
@@ -76,14 +80,27 @@ class Network:
         _prepare_for_xdp(namespace, device)
 
     def _create_link(self):
-        a, b = self.hosts["a"], self.hosts["b"]
-        a.run("ip", "link", "add", "link-a", "mtu", LINK_MTU, "type", "veth", "peer", "name", "link-b", "mtu",
-              LINK_MTU, "netns", b.name)
+        if self.wire:
+            self._create_wire()
+        else:
+            a, b = self.hosts["a"], self.hosts["b"]
+            a.run("ip", "link", "add", "link-a", "mtu", LINK_MTU, "type", "veth", "peer", "name", "link-b", "mtu",
+                  LINK_MTU, "netns", b.name)
         for host, namespace in self.hosts.items():
             device = f"link-{host}"
             namespace.run("ip", "address", "add", str(LINK_ADDRESSES[host]), "dev", device)
             namespace.run("ip", "link", "set", device, "up")
             _prepare_for_xdp(namespace, device)
+
+
+    def _create_wire(self):
+        _add_bridge(self.wire, "br0")
+        for host, namespace in self.hosts.items():
+            port = f"wire-{host}"
+            namespace.run("ip", "link", "add", f"link-{host}", "mtu", LINK_MTU, "type", "veth", "peer", "name", port,
+                          "mtu", LINK_MTU, "netns", self.wire.name)
+            self.wire.run("ip", "link", "set", port, "master", "br0", "up")
+            _prepare_for_xdp(self.wire, port)
 
 
 def _add_bridge(namespace, name):
