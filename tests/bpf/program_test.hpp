@@ -53,6 +53,10 @@ class ProgramTest : public ::testing::Test {
   Ran uplink(const Bytes& frame) { return run(skeleton_->progs.ts_uplink, frame); }
   Ran link(const Bytes& frame) { return run(skeleton_->progs.ts_link, frame); }
 
+  int tap_fd() const { return bpf_program__fd(skeleton_->progs.ts_tap); }
+  int uplink_fd() const { return bpf_program__fd(skeleton_->progs.ts_uplink); }
+  int link_fd() const { return bpf_program__fd(skeleton_->progs.ts_link); }
+
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false);
   void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch) { set_flow(flow_key(kSlot), flow, epoch); }
   void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);

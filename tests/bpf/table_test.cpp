@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/compare/frame.hpp"
+#include "fuzz/mutate.hpp"
 #include "layers.hpp"
 #include "packet_table.hpp"
 #include "program_test.hpp"
@@ -14,21 +15,6 @@ class TableTest : public ProgramTest {
  protected:
   Ran mirrored(const Bytes& inner) { return link(link_frame(TS_LINK_MIRROR, inner)); }
 };
-
-void swap_bytes(Bytes& frame, std::size_t a, std::size_t b, std::size_t bytes) {
-  const auto at = [&](std::size_t offset) { return frame.begin() + static_cast<std::ptrdiff_t>(offset); };
-  std::swap_ranges(at(a), at(a + bytes), at(b));
-}
-
-/// The frame as its receiver would send it back: MAC and IP addresses and ports change places, checksums stay right.
-Bytes turned_round(Bytes frame) {
-  const ts_packet layout = compare::layout_of(frame);
-  swap_bytes(frame, 0, 6, 6);
-  if (layout.family == 4) swap_bytes(frame, layout.ip_offset + 12, layout.ip_offset + 16, 4);
-  if (layout.family == 6) swap_bytes(frame, layout.ip_offset + 8, layout.ip_offset + 24, 16);
-  if (layout.kind == TS_CLASS_TCP) swap_bytes(frame, layout.transport_offset, layout.transport_offset + 2, 2);
-  return frame;
-}
 
 ts_flow_key in_slot(compare::FlowKey flow, std::uint16_t slot) {
   flow.slot = slot;

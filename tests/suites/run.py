@@ -23,8 +23,9 @@ GUEST_TIMEOUT_S = 300
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
 GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
 # Not part of a run unless named.
-LONG_GROUPS = ("soak",)
+LONG_GROUPS = ("soak", "fuzz")
 SOAK = {"TWINSTEP_SOAK_SECONDS": "600", "TWINSTEP_SOAK_FAILOVERS": "5"}
+FUZZ_FRAMES = 10_000_000
 
 
 class Groups:
@@ -67,6 +68,13 @@ class Groups:
     def asan(self):
         if self._ledger.run("asan/build", self._asan.make_tests):
             self._run_google_tests(self._asan)
+
+    def fuzz(self):
+        """Ten million frames through each XDP program; the release group does the same with fewer."""
+        if self._release_is_built():
+            environment = self._environment | {"TWINSTEP_FUZZ_FRAMES": str(FUZZ_FRAMES)}
+            program = self._release.directory / "tests/bpf/fuzz/twinstep_fuzz_tests"
+            self._ledger.run("fuzz/bpf", lambda: run_google_test(program, environment))
 
     @functools.cache
     def _release_is_built(self):
