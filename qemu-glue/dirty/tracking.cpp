@@ -12,9 +12,9 @@ namespace twinstep::qemu {
 const char* to_string(DirtyTracking tracking) {
   switch (tracking) {
     case DirtyTracking::write_protection:
-      return "write_protection";
+      return "pagemap-scan";
     case DirtyTracking::soft_dirty:
-      return "soft_dirty";
+      return "soft-dirty";
   }
   return "unknown";
 }

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs on a kernel of the matrix: loads the XDP programs as twinstepd does, attaches each to a device of its role, and
+// prints one line of JSON: the verifier's counts, the modes, and how dirty pages can be found.
+//   twinstep-kernel-probe UPLINK LINK
+#include <bpf/bpf.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "io/netlink/netdev.hpp"
+#include "io/tap/offload_stage.hpp"
+#include "io/tap/tap.hpp"
+#include "io/unique_fd.hpp"
+#include "io/xdp/programs.hpp"
+#include "qemu-glue/dirty/tracking.hpp"
+
+namespace {
+
+using nlohmann::json;
+using twinstep::Result;
+
+constexpr unsigned kMtuBytes = 1500;
+
+/// Instructions that the verifier went through, by program. A kernel before 5.16 doesn't tell.
+json verified_instructions() {
+  json counts = json::object();
+  for (std::uint32_t id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
+    const twinstep::io::UniqueFd program(bpf_prog_get_fd_by_id(id));
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof info;
+    if (program && bpf_obj_get_info_by_fd(program.get(), &info, &size) == 0) counts[info.name] = info.verified_insns;
+  }
+  return counts;
+}
+
+Result<json> attach_modes(twinstep::io::XdpPrograms& programs, const std::string& tap, const std::string& uplink,
+                          const std::string& link) {
+  using twinstep::io::XdpRole;
+  json modes = json::object();
+  for (const auto& [role, device] :
+       {std::pair{XdpRole::tap, tap}, std::pair{XdpRole::uplink, uplink}, std::pair{XdpRole::link, link}}) {
+    const auto index = twinstep::io::device_index(device);
+    if (!index) return tl::unexpected(index.error());
+    const auto mode = programs.attach(role, *index);
+    if (!mode) return tl::unexpected(mode.error());
+    modes[to_string(role)] = to_string(*mode);
+  }
+  return modes;
+}
+
+/// The mode in which a tap's program runs on the devices of a guest with offloads.
+Result<std::string> offload_mode(twinstep::io::XdpPrograms& programs) {
+  const auto tap = twinstep::io::Tap::create("offload", kMtuBytes, twinstep::io::GuestOffloads::on);
+  if (!tap) return tl::unexpected(tap.error());
+  const auto stage = twinstep::io::OffloadStage::create(tap->name(), kMtuBytes);
+  if (!stage) return tl::unexpected(stage.error());
+  const auto index = twinstep::io::device_index(stage->output());
+  if (!index) return tl::unexpected(index.error());
+  const auto mode = programs.attach(twinstep::io::XdpRole::tap, *index);
+  if (!mode) return tl::unexpected(mode.error());
+  return to_string(*mode);
+}
+
+const char* dirty_source() {
+  const auto tracking = twinstep::qemu::probe_dirty_tracking();
+  return tracking ? to_string(*tracking) : "none";
+}
+
+Result<json> examine(const std::string& uplink, const std::string& link) {
+  const auto tap = twinstep::io::Tap::create("probe", kMtuBytes, twinstep::io::GuestOffloads::off);
+  if (!tap) return tl::unexpected(tap.error());
+  auto programs = twinstep::io::XdpPrograms::load();
+  if (!programs) return tl::unexpected(programs.error());
+  auto modes = attach_modes(*programs, tap->name(), uplink, link);
+  if (!modes) return tl::unexpected(modes.error());
+  return json{
+      {"attach_modes", *modes}, {"verified_instructions", verified_instructions()}, {"dirty_source", dirty_source()}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fputs("usage: twinstep-kernel-probe UPLINK LINK\n", stderr);
+    return 2;
+  }
+  const auto report = examine(argv[1], argv[2]);
+  if (!report) std::printf("%s\n", json{{"error", report.error().message}}.dump().c_str());
+  if (report) std::printf("%s\n", report->dump().c_str());
+  return report ? 0 : 1;
+}
