@@ -76,6 +76,9 @@ Result<json> examine(const std::string& uplink, const std::string& link) {
   if (!programs) return tl::unexpected(programs.error());
   auto modes = attach_modes(*programs, tap->name(), uplink, link);
   if (!modes) return tl::unexpected(modes.error());
+  const auto offload = offload_mode(*programs);
+  if (!offload) return tl::unexpected(offload.error());
+  (*modes)["tap with offloads"] = *offload;
   return json{
       {"attach_modes", *modes}, {"verified_instructions", verified_instructions()}, {"dirty_source", dirty_source()}};
 }
