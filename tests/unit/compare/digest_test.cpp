@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "keys.hpp"
@@ -90,11 +93,15 @@ TEST(Digest, PrimeHasExactlyTheBitsAskedFor) {
   }
 }
 
-TEST(Digest, SearchGoesRoundAtTheEndOfTheRange) {
-  std::array<std::byte, 16> ones{};
-  ones.fill(std::byte{0xff});
-  EXPECT_TRUE(DigestKey::weakened(ones, 8).prime() == 131) << "no prime after 251 has 8 bits";
-  EXPECT_EQ(Modulus::bit_width(DigestKey::from_seed(ones).prime()), 69U);
+TEST(Digest, EveryPrimeIsAsLikely) {
+  // Of 8 bits there are 23 primes; 149 follows a gap of 10, 151 one of 2.
+  constexpr unsigned kKeys = 11'500;
+  std::map<unsigned, unsigned> drawn;
+  for (unsigned number = 0; number < kKeys; ++number)
+    ++drawn[static_cast<unsigned>(DigestKey::weakened(seed_bytes(number), 8).prime())];
+  EXPECT_EQ(drawn.size(), 23U);
+  // Mean 500, standard deviation 22.
+  for (const auto& [prime, times] : drawn) EXPECT_NEAR(times, 500, 110) << prime;
 }
 
 TEST(Digest, SameSeedSameKeyOtherSeedOtherKey) {
@@ -165,22 +172,87 @@ TEST(Digest, CumulativeDoesNotDependOnTheCuts) {
   EXPECT_TRUE(naive_product(coarse, naive_power(bytes.size(), key.prime()), key.prime()) == key.of(bytes));
 }
 
-/// Counts how many of many random changes of a payload the key does not see.
-unsigned collisions(const DigestKey& key, unsigned changes) {
-  std::mt19937_64 random(5);
-  auto bytes = random_bytes(random, 64);
-  const Digest original = key.of(bytes);
-  unsigned found = 0;
-  for (unsigned i = 0; i < changes; ++i) {
-    const auto other = random_bytes(random, 64);
-    if (other != bytes && key.of(other) == original) ++found;
+/// Adds two numbers of equal length, lowest byte first.
+std::vector<std::byte> sum_of(std::span<const std::byte> a, std::span<const std::byte> b) {
+  std::vector<std::byte> sum;
+  unsigned carry = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    carry += std::to_integer<unsigned>(a[i]) + std::to_integer<unsigned>(b[i]);
+    sum.push_back(static_cast<std::byte>(carry & 0xff));
+    carry >>= 8;
   }
-  return found;
+  return sum;
 }
 
-TEST(Digest, WeakenedKeyCollidesWhereTheRealOneDoesNot) {
-  EXPECT_GT(collisions(DigestKey::weakened(seed_bytes(7), 16), 500'000), 0U);
-  EXPECT_EQ(collisions(DigestKey::from_seed(seed_bytes(7)), 500'000), 0U);
+/// The product of the lowest primes of `bits` bits that stays below 256^size / 2, and how many they are.
+std::pair<std::vector<std::byte>, unsigned> product_of_primes(std::size_t size, unsigned bits) {
+  std::vector<std::byte> product(size);
+  product[0] = std::byte{1};
+  unsigned factors = 0;
+  for (unsigned n = 1U << (bits - 1);; ++n) {
+    if (!is_prime(n)) continue;
+    std::vector<std::byte> next;
+    unsigned carry = 0;
+    for (const std::byte byte : product) {
+      carry += std::to_integer<unsigned>(byte) * n;
+      next.push_back(static_cast<std::byte>(carry & 0xff));
+      carry >>= 8;
+    }
+    if (carry != 0 || (next.back() & std::byte{0x80}) != std::byte{0}) return {product, factors};
+    product = next;
+    ++factors;
+  }
+}
+
+/// The worst that two payloads of 64 bytes can do: they differ by a product of as many primes as fit. The bound of
+/// docs/protocol.md for primes of 12 bits: (512 / 11) / 255 = 0.183.
+TEST(Digest, WeakenedKeyCollidesAsOftenAsTheBoundSays) {
+  constexpr std::size_t kBytes = 64;
+  constexpr unsigned kBits = 12;
+  constexpr double kPrimes = 255;  // of 12 bits
+  constexpr unsigned kKeys = 20'000;
+  const double bound = 8.0 * kBytes / (kBits - 1) / kPrimes;
+
+  const auto [difference, factors] = product_of_primes(kBytes, kBits);
+  std::mt19937_64 random(6);
+  auto one = random_bytes(random, kBytes);
+  one.back() &= std::byte{0x7f};
+  const auto other = sum_of(one, difference);
+  unsigned collisions = 0;
+  for (unsigned number = 0; number < kKeys; ++number) {
+    const auto key = DigestKey::weakened(seed_bytes(number), kBits);
+    if (key.of(one) == key.of(other)) ++collisions;
+  }
+  const double rate = static_cast<double>(collisions) / kKeys;
+  // Standard deviation 0.0027.
+  EXPECT_NEAR(rate, factors / kPrimes, 0.0135);
+  EXPECT_LE(rate, bound + 0.0135);
+  EXPECT_GT(rate, bound * 0.85) << "the bound is nearly reached";
+}
+
+/// Payloads that nobody made to collide do so as two random residues would: once in p.
+TEST(Digest, WeakenedKeyCollidesOnRandomPayloadsOnceInP) {
+  constexpr unsigned kPairs = 400'000;
+  constexpr unsigned kKeys = 100;
+  std::mt19937_64 random(5);
+  double expected = 0;
+  unsigned collisions = 0;
+  for (unsigned number = 0; number < kKeys; ++number) {
+    const auto key = DigestKey::weakened(seed_bytes(number), 12);
+    for (unsigned pair = 0; pair < kPairs / kKeys; ++pair)
+      if (key.of(random_bytes(random, 32)) == key.of(random_bytes(random, 32))) ++collisions;
+    expected += kPairs / kKeys / static_cast<double>(key.prime());
+  }
+  EXPECT_NEAR(collisions, expected, 5 * std::sqrt(expected));
+}
+
+TEST(Digest, RealKeySeesWhatTheWeakenedOneDoesNot) {
+  const auto difference = product_of_primes(64, 12).first;
+  const std::vector<std::byte> one(64);
+  for (unsigned number = 0; number < 2000; ++number) {
+    const auto key = test_key(number);
+    ASSERT_FALSE(key.of(one) == key.of(difference));
+  }
 }
 
 }  // namespace

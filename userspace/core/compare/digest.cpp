@@ -17,17 +17,20 @@ static_assert(std::endian::native == std::endian::little, "words are read from t
 constexpr std::size_t kWordBytes = 4;
 constexpr std::uint32_t kLimbMask = (std::uint32_t{1} << TS_DIGEST_LIMB_BITS) - 1;
 
-/// The first prime of exactly `bits` bits at or after the seed's number, going round at the end of the range.
+// What the numbers drawn from a seed are for.
+constexpr std::uint64_t kForFlows = 0;
+constexpr std::uint64_t kForPrime = std::uint64_t{1} << 32;
+
+/// A prime of exactly `bits` bits, each with the same probability: of random odd numbers the first that is one. The
+/// first prime behind a random number would not do, as one behind a long gap is likelier, and streams can be made to
+/// fit those.
 Uint128 prime_from(std::span<const std::byte, 16> seed, unsigned bits) {
   const Uint128 lowest = Uint128{1} << (bits - 1);
-  Uint128 number = 0;
-  std::memcpy(&number, seed.data(), sizeof number);
-  number = lowest | (number & (lowest - 1)) | 1;
-  while (!is_prime(number)) {
-    number += 2;
-    if ((number >> bits) != 0) number = lowest | 1;
+  for (std::uint64_t number = kForPrime;; number += 2) {
+    const Uint128 drawn = (Uint128{siphash(seed, number)} << 64) | siphash(seed, number + 1);
+    const Uint128 candidate = lowest | (drawn & (lowest - 1)) | 1;
+    if (is_prime(candidate)) return candidate;
   }
-  return number;
 }
 
 /// The accumulators exactly as the XDP programs compute them. bytes: up to TS_DIGEST_BYTES_MAX.
@@ -56,7 +59,7 @@ std::array<__u64, TS_DIGEST_LIMBS> accumulate(const ts_digest_key& key, std::spa
 
 ts_flow_id_key flow_ids_from(std::span<const std::byte, 16> seed) {
   ts_flow_id_key key{};
-  std::uint64_t number = 0;
+  std::uint64_t number = kForFlows;
   for (auto& factors : key.factor)
     for (auto& factor : factors) factor = siphash(seed, number++);
   return key;

@@ -23,8 +23,7 @@ class DigestKey {
  public:
   static constexpr unsigned kPrimeBits = 69;
 
-  /// Derives p from 16 random bytes: the first 69-bit prime at or after the number they give. Deterministic, as is what
-  /// numbers the flows.
+  /// Draws p and what numbers the flows from 16 random bytes. Deterministic; every prime of 69 bits is as likely.
   static DigestKey from_seed(std::span<const std::byte, 16> seed);
   /// A key over a prime of fewer bits, to test what a collision does. bits: 8..69.
   static DigestKey weakened(std::span<const std::byte, 16> seed, unsigned bits);
