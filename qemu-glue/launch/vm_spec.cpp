@@ -15,6 +15,26 @@ void append(Args& args, std::initializer_list<std::string> more) {
   args.insert(args.end(), more);
 }
 
+void append_backend(Args& args, const VmSpec& spec, const std::string& id, std::uint64_t bytes) {
+  append(args, {"-object", "memory-backend-memfd,id=" + id + ",size=" + std::to_string(bytes) + ",share=on" +
+                               (spec.huge_pages ? ",hugetlb=on,hugetlbsize=2M" : "")});
+}
+
+void append_memory(Args& args, const VmSpec& spec, const std::string& machine) {
+  append(args, {"-m", std::to_string(spec.memory_bytes / kMiB) + "M"});
+  if (spec.memory_nodes == 1) {
+    append_backend(args, spec, kRamBackend, spec.memory_bytes);
+    append(args, {"-machine", machine + ",memory-backend=" + kRamBackend});
+    return;
+  }
+  append(args, {"-machine", machine});
+  for (unsigned node = 0; node < spec.memory_nodes; ++node) {
+    const std::string id = kRamBackend + std::to_string(node);
+    append_backend(args, spec, id, spec.memory_bytes / spec.memory_nodes);
+    append(args, {"-numa", "node,nodeid=" + std::to_string(node) + ",memdev=" + id});
+  }
+}
+
 Result<void> check_spec(const VmSpec& spec) {
   if (spec.name.empty() || spec.name.find_first_of(",=/ ") != std::string::npos) {
     return fail("a VM's name must not be empty nor have a comma, '=', '/' or space: '" + spec.name + "'");
@@ -22,6 +42,11 @@ Result<void> check_spec(const VmSpec& spec) {
   if (spec.memory_bytes == 0 || spec.memory_bytes % kMiB != 0) {
     return fail("the memory of VM " + spec.name + " must be a whole number of MiB, not " +
                 std::to_string(spec.memory_bytes) + " bytes");
+  }
+  const bool parted = spec.memory_nodes != 1 || spec.huge_pages;
+  if (parted && (spec.memory_nodes == 0 || spec.memory_bytes % (spec.memory_nodes * 2 * kMiB) != 0)) {
+    return fail("the memory of VM " + spec.name + " can't be parted into " + std::to_string(spec.memory_nodes) +
+                " nodes of whole 2 MiB: change memory or memory_nodes");
   }
   return {};
 }
@@ -41,11 +66,8 @@ Result<std::vector<std::string>> command_line(const VmSpec& spec) {
   if (!user) return tl::unexpected(user.error());
   if (auto checked = check_user_args(user->rest, qmp_path(spec)); !checked) return tl::unexpected(checked.error());
 
-  const std::string bytes = std::to_string(spec.memory_bytes);
   Args args{spec.binary, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none"};
-  append(args, {"-object", std::string("memory-backend-memfd,id=") + kRamBackend + ",size=" + bytes + ",share=on"});
-  append(args, {"-machine", user->machine.value_or(kDefaultMachine) + ",memory-backend=" + kRamBackend});
-  append(args, {"-m", std::to_string(spec.memory_bytes / kMiB) + "M"});
+  append_memory(args, spec, user->machine.value_or(kDefaultMachine));
   for (std::size_t i = 0; i < spec.nics.size(); ++i) {
     const NicSpec& nic = spec.nics[i];
     const std::string id = "twinstep-nic" + std::to_string(i);

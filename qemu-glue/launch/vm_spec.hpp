@@ -23,12 +23,14 @@ struct VmSpec {
   std::string binary = "qemu-system-x86_64";
   std::vector<std::string> args;   ///< the user's own QEMU arguments
   std::uint64_t memory_bytes = 0;  ///< whole MiB
+  unsigned memory_nodes = 1;       ///< NUMA nodes of the guest, each with an equal part of the memory
+  bool huge_pages = false;         ///< memory from the host's reserve of 2 MiB pages
   std::vector<NicSpec> nics;
   std::filesystem::path run_dir;  ///< exists; gets qemu.log and qmp.sock
   bool paused = false;            ///< with vCPUs stopped from the first instruction, as a secondary needs it
 };
 
-/// The name of guest RAM's backend in QEMU.
+/// The name of guest RAM's backend in QEMU; with several nodes their numbers follow it.
 inline constexpr const char* kRamBackend = "twinstep-ram";
 
 std::filesystem::path qmp_path(const VmSpec& spec);

@@ -5,14 +5,20 @@ namespace twinstep::cli {
 
 Object vm_object() {
   return {"vm",
-          {{"show", false, false}, {"list", false, false}, {"protect", true, true}, {"failover", true, true}},
+          {{"show", false, false},
+           {"list", false, false},
+           {"protect", true, true},
+           {"cancel", true, true},
+           {"failover", true, true}},
           "twinstep vm { show | list } [name NAME]\n"
           "twinstep vm protect name NAME\n"
+          "twinstep vm cancel name NAME\n"
           "twinstep vm failover name NAME\n",
           {"id", "name"},
           {{"state", "role"},
            {"owner", "secondary", "generation", "epoch"},
-           {"checkpoints", "checkpoints_by_cause"},
+           {"sync_round", "sync_pages_left", "sync_bytes_per_s", "sync_left_ns", "sync_slowdown_percent"},
+           {"checkpoints", "checkpoints_by_cause", "checkpoints_verified"},
            {"pause_ns_p50", "pause_ns_max", "hold_ns", "detect_ns"},
            {"pages_sent", "bytes_sent", "pid"},
            {"last_reason"}}};

@@ -132,12 +132,19 @@ TimingConfig read_timing(ConfigTable table) {
   return timing;
 }
 
-VmLimits read_limits(ConfigTable table, std::uint64_t memory_bytes) {
+MemoryConfig read_memory(ConfigTable table) {
+  MemoryConfig memory;
+  memory.epoch_bytes_max = table.bytes("epoch_bytes_max", kMiB, 1024 * kGiB, memory.epoch_bytes_max);
+  memory.verify = table.boolean("verify", memory.verify);
+  table.refuse_unknown();
+  return memory;
+}
+
+VmLimits read_limits(ConfigTable table) {
   VmLimits limits;
   limits.umem_frames = static_cast<std::uint32_t>(table.integer("umem_frames", limits.umem_frames, 1024, 1048576));
   limits.held_frames_max =
       static_cast<std::uint32_t>(table.integer("held_frames_max", limits.held_frames_max, 64, 524288));
-  limits.epoch_bytes_max = table.bytes("epoch_bytes_max", std::min(kMiB, memory_bytes), memory_bytes, memory_bytes);
   if (!std::has_single_bit(limits.umem_frames)) table.error("umem_frames", "must be a power of two");
   table.refuse_unknown();
   return limits;
@@ -154,13 +161,19 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   vm.name = name(table, "name");
   vm.home = name(table, "home");
   vm.memory_bytes = table.bytes("memory", 16 * kMiB, 1024 * kGiB);
+  vm.memory_nodes = static_cast<unsigned>(table.integer("memory_nodes", vm.memory_nodes, 1, 8));
+  vm.huge_pages = table.boolean("huge_pages", vm.huge_pages);
+  const std::uint64_t part_bytes = vm.memory_nodes * 2 * kMiB;
+  if ((vm.memory_nodes > 1 || vm.huge_pages) && vm.memory_bytes % part_bytes != 0)
+    table.error("memory", "must be a multiple of " + std::to_string(part_bytes / kMiB) +
+                              " MiB with this huge_pages and memory_nodes");
   vm.uplink = device(table, "uplink");
   vm.mac = mac(table, "mac");
   vm.qemu = table.string("qemu", vm.qemu);
   vm.qemu_args = table.strings("qemu_args");
   vm.nic_model = table.string("nic_model", vm.nic_model);
   vm.guest_offloads = guest_offloads(table);
-  vm.limits = read_limits(table.table("limits"), vm.memory_bytes);
+  vm.limits = read_limits(table.table("limits"));
   if (vm.home != config.host.name && vm.home != config.peer.name)
     table.error("home", "must be one of the two hosts, \"" + config.host.name + "\" or \"" + config.peer.name + "\"");
   if (vm.memory_bytes % kMiB != 0) table.error("memory", "must be a whole number of MiB");
@@ -209,6 +222,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file) {
   config.link = read_link(root.table("link"), config.peer);
   config.arbiter = read_arbiter(root.table("arbiter"));
   config.timing = read_timing(root.table("timing"));
+  config.memory = read_memory(root.table("memory"));
   read_vms(root, config, errors);
   root.refuse_unknown();
   if (errors.first()) return tl::unexpected(*errors.first());
@@ -224,7 +238,8 @@ Result<Config> load_config(const std::filesystem::path& file) {
 }
 
 std::uint64_t definition_hash(const VmConfig& vm) {
-  std::string text = vm.name + '\0' + std::to_string(vm.memory_bytes) + '\0' + vm.nic_model + '\0';
+  std::string text = vm.name + '\0' + std::to_string(vm.memory_bytes) + '\0' + std::to_string(vm.memory_nodes) + '\0' +
+                     vm.nic_model + '\0';
   text.append(vm.mac.begin(), vm.mac.end());
   bool is_place = false;
   for (const auto& argument : vm.qemu_args) {

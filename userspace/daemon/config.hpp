@@ -42,17 +42,24 @@ struct TimingConfig {
   Nanos hold_initial_ns = 100 * kMillisecond;  ///< 20..500 ms: HOLD until a checkpoint was measured
 };
 
+/// How the memory of the VMs is copied to the other host.
+struct MemoryConfig {
+  std::uint64_t epoch_bytes_max = 0;  ///< 1M..1024G: most memory of a VM that one checkpoint may carry; 0: all of it
+  bool verify = false;                ///< compare all of a VM's memory at each checkpoint
+};
+
 /// Bounds of what a VM may use on its host.
 struct VmLimits {
   std::uint32_t umem_frames = 16384;     ///< 1024..1048576, a power of two: chunks of packet memory, 4 KiB each
   std::uint32_t held_frames_max = 8192;  ///< 64..524288: held frames that cause a checkpoint
-  std::uint64_t epoch_bytes_max = 0;     ///< 1M..memory: most memory one checkpoint may carry; by default all of it
 };
 
 struct VmConfig {
   std::string name;                ///< as HostConfig::name
   std::string home;                ///< the host that starts the VM the first time
   std::uint64_t memory_bytes = 0;  ///< 16M..1024G, whole MiB
+  unsigned memory_nodes = 1;       ///< 1..8: NUMA nodes of the guest, each with an equal part of the memory
+  bool huge_pages = false;         ///< memory from the host's reserve of 2 MiB pages
   std::string uplink;              ///< network device toward the clients
   std::array<std::uint8_t, 6> mac{};
   std::string qemu = "qemu-system-x86_64";
@@ -68,6 +75,7 @@ struct Config {
   LinkConfig link;
   ArbiterConfig arbiter;
   TimingConfig timing;
+  MemoryConfig memory;
   std::vector<VmConfig> vms;  ///< 1..64 (TS_SLOTS_MAX), names and MAC addresses all different
 };
 

@@ -54,6 +54,14 @@ std::int64_t ConfigTable::integer(std::string_view key, std::int64_t fallback, s
   return fallback;
 }
 
+bool ConfigTable::boolean(std::string_view key, bool fallback) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return fallback;
+  const auto value = node->value_exact<bool>();
+  if (!value) error(key, "must be true or false");
+  return value.value_or(fallback);
+}
+
 std::vector<std::string> ConfigTable::strings(std::string_view key) {
   const toml::node* node = find(key);
   if (node == nullptr) return {};

@@ -39,6 +39,7 @@ class ConfigTable {
   std::string string(std::string_view key, const std::optional<std::string>& fallback = std::nullopt);
   /// A whole number in [min, max].
   std::int64_t integer(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max);
+  bool boolean(std::string_view key, bool fallback);
   /// An array of strings; absent: empty.
   std::vector<std::string> strings(std::string_view key);
   /// A size such as "256M" in bytes, in [min, max]. Without fallback it must be there.

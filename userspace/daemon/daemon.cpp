@@ -152,9 +152,10 @@ Result<json> Daemon::command(const json& request) {
     if (object == "flow") return answer_vms(request, &Vm::flows);
     if (object == "nic") return answer_vms(request, &Vm::nic);
   }
-  if (object == "vm" && (verb == "protect" || verb == "failover")) {
+  if (object == "vm" && (verb == "protect" || verb == "cancel" || verb == "failover")) {
     if (!request.contains("name")) return fail("which VM? say: vm " + verb + " name NAME");
-    return answer_vms(request, verb == "protect" ? &Vm::protect : &Vm::fail_over);
+    if (verb == "protect") return answer_vms(request, &Vm::protect);
+    return answer_vms(request, verb == "cancel" ? &Vm::cancel : &Vm::fail_over);
   }
   return fail("twinstepd knows no '" + object + " " + verb + "'");
 }

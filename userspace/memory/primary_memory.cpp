@@ -62,14 +62,14 @@ ImageHeader PrimaryMemory::header_of(ImageKind kind, std::uint64_t generation) c
   return header;
 }
 
-Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation) {
+Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation, const OnSent& on_sent) {
   const bool live = source_->scans_live();
   // What is found here needn't be sent twice: it is copied after this scan.
   if (live) {
     if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
   }
   auto step = sender.begin(header_of(ImageKind::live_round, generation), {});
-  if (step) step = send_pending(sender);
+  if (step) step = send_pending(sender, on_sent);
   if (step) step = sender.finish({});
   if (!step) return tl::unexpected(step.error());
   pending_.clear();
@@ -84,7 +84,7 @@ Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t g
 }
 
 // From copies, as a page that the guest writes during the send would not match its checksum.
-Result<void> PrimaryMemory::send_pending(ImageSender& sender) {
+Result<void> PrimaryMemory::send_pending(ImageSender& sender, const OnSent& on_sent) {
   static constexpr std::array<std::byte, kPageBytes> kZeros{};
   Result<void> step;
   pending_.for_each([&](PageNumber number) {
@@ -94,18 +94,19 @@ Result<void> PrimaryMemory::send_pending(ImageSender& sender) {
       return;
     }
     step = batch_.append(ram_, number);
-    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender);
+    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender, on_sent);
   });
-  return step ? send_batch(sender) : step;
+  return step ? send_batch(sender, on_sent) : step;
 }
 
-Result<void> PrimaryMemory::send_batch(ImageSender& sender) {
+Result<void> PrimaryMemory::send_batch(ImageSender& sender, const OnSent& on_sent) {
   for (std::size_t i = 0; i < batch_.size(); ++i) {
     if (auto sent = sender.add(batch_.numbers()[i], batch_.page(i)); !sent) return sent;
   }
-  auto flushed = sender.flush();
+  auto step = sender.flush();
   batch_.clear();
-  return flushed;
+  if (step && on_sent) step = on_sent(sender.pages_sent(), sender.bytes_sent());
+  return step;
 }
 
 // Takes note of what the VM wrote since the last time, and returns how many pages that is.

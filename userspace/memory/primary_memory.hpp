@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "core/result.hpp"
@@ -53,8 +54,12 @@ class PrimaryMemory {
   /// `present`: the pages that have memory, learned after start(). All others are zeros: they aren't read, as that
   /// would cost memory.
   void set_present(const PageBitmap& present);
+  /// Called after each part of a round with the pages and bytes sent so far. An Error ends the round.
+  using OnSent = std::function<Result<void>(std::uint64_t pages, std::uint64_t bytes)>;
   /// Sends what the secondary lacks, while the VM runs. Blocks.
-  Result<LiveRound> live_round(ImageSender& sender, std::uint64_t generation);
+  Result<LiveRound> live_round(ImageSender& sender, std::uint64_t generation, const OnSent& on_sent = {});
+  /// Pages that the next round would send, but for what is written until then.
+  std::uint64_t pages_pending() const { return pending_.count(); }
 
   /// The SVM is stopped, the VM still runs: copies most of what the checkpoint needs, so that little is left for the
   /// pause. What the VM writes meanwhile is copied again by stage(). Does nothing when there is little to copy.
@@ -74,8 +79,8 @@ class PrimaryMemory {
                 StagedPages staged);
 
   ImageHeader header_of(ImageKind kind, std::uint64_t generation) const;
-  Result<void> send_pending(ImageSender& sender);
-  Result<void> send_batch(ImageSender& sender);
+  Result<void> send_pending(ImageSender& sender, const OnSent& on_sent);
+  Result<void> send_batch(ImageSender& sender, const OnSent& on_sent);
   Result<std::size_t> scan();
   Result<std::size_t> copy_unstaged(const SvmPages& svm);
   Result<std::size_t> pages_to_copy(const SvmPages& svm);

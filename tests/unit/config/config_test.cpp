@@ -79,18 +79,22 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_EQ(vm.guest_offloads, io::GuestOffloads::on);
   EXPECT_THAT(vm.qemu_args, ElementsAre("-kernel", "/boot/vmlinuz"));
   EXPECT_EQ(vm.limits.umem_frames, 16384U);
-  EXPECT_EQ(vm.limits.epoch_bytes_max, vm.memory_bytes);
+  EXPECT_EQ(vm.memory_nodes, 1U);
+  EXPECT_FALSE(vm.huge_pages);
+  EXPECT_EQ(config->memory.epoch_bytes_max, 0U);
+  EXPECT_FALSE(config->memory.verify);
 }
 
 TEST(Config, ReadsLimitsOfAVm) {
   const auto config = parse_config(kGood +
                                        "[vm.limits]\numem_frames = 32768\nheld_frames_max = 100\n"
-                                       "epoch_bytes_max = \"64M\"\n",
+                                       "[memory]\nepoch_bytes_max = \"64M\"\nverify = true\n",
                                    "t.toml");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->vms.front().limits.umem_frames, 32768U);
   EXPECT_EQ(config->vms.front().limits.held_frames_max, 100U);
-  EXPECT_EQ(config->vms.front().limits.epoch_bytes_max, 64U << 20);
+  EXPECT_EQ(config->memory.epoch_bytes_max, 64U << 20);
+  EXPECT_TRUE(config->memory.verify);
 }
 
 struct Refusal {
@@ -153,8 +157,10 @@ TEST(Config, RefusesTwoVmsOfOneNameOrMac) {
 TEST(Config, RefusesLimitsOutOfRange) {
   EXPECT_THAT(error_of(kGood + "[vm.limits]\numem_frames = 5000\n"),
               AllOf(StartsWith("t.toml:27: vm.limits.umem_frames: "), HasSubstr("power of two")));
-  EXPECT_THAT(error_of(kGood + "[vm.limits]\nepoch_bytes_max = \"1G\"\n"),
-              AllOf(StartsWith("t.toml:27: vm.limits.epoch_bytes_max: "), HasSubstr("\"256M\"")));
+  EXPECT_THAT(error_of(kGood + "[memory]\nepoch_bytes_max = \"4K\"\n"),
+              AllOf(StartsWith("t.toml:27: memory.epoch_bytes_max: "), HasSubstr("\"1M\"")));
+  EXPECT_THAT(error_of(kGood + "[memory]\nverify = 1\n"), StartsWith("t.toml:27: memory.verify: must be true"));
+  EXPECT_THAT(error_of(kGood + "huge_pages = true\nmemory_nodes = 3\n"), HasSubstr("a multiple of 6 MiB"));
 }
 
 TEST(Config, RefusesNoVmAtAll) {

@@ -41,6 +41,23 @@ TEST(CommandLine, AddsWhatProtectionNeeds) {
   EXPECT_EQ(std::count(args->begin(), args->end(), "-S"), 0);
 }
 
+TEST(CommandLine, NodesPartTheMemory) {
+  auto spec = make_spec({});
+  spec.memory_nodes = 2;
+  spec.huge_pages = true;
+  const auto args = command_line(spec);
+  ASSERT_TRUE(args) << args.error().message;
+  for (const std::string node : {"0", "1"}) {
+    EXPECT_TRUE(
+        has_pair(*args, "-object",
+                 "memory-backend-memfd,id=twinstep-ram" + node + ",size=134217728,share=on,hugetlb=on,hugetlbsize=2M"));
+    EXPECT_TRUE(has_pair(*args, "-numa", "node,nodeid=" + node + ",memdev=twinstep-ram" + node));
+  }
+  EXPECT_TRUE(has_pair(*args, "-machine", "q35"));
+  spec.memory_nodes = 3;
+  EXPECT_FALSE(command_line(spec)) << "256 MiB in three";
+}
+
 TEST(CommandLine, ASecondaryStartsPaused) {
   auto spec = make_spec({});
   spec.paused = true;

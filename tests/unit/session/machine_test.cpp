@@ -341,5 +341,27 @@ TEST_F(SecondaryTest, MessagesOfAnEarlierPairingAreIgnored) {
   EXPECT_EQ(machine_.view().state, State::guarded);
 }
 
+TEST_F(MachineTest, ASynchronisationIsCancelledUntilTheFirstPause) {
+  start_solo();
+  give(OpCancel{5});
+  EXPECT_NE(find<Reply>()->error, "") << "there is none";
+  give(OpProtect{1});
+  hear(MessageType::prepared);
+  give(OpCancel{6});
+  EXPECT_EQ(find<Reply>()->error, "");
+  EXPECT_NE(find<StopStreams>(), nullptr);
+  EXPECT_TRUE(sent(MessageType::abort));
+  EXPECT_EQ(machine_.view().state, State::solo);
+  give(OpProtect{7});
+  EXPECT_EQ(find<Reply>()->error, "") << "and may begin anew";
+}
+
+TEST_F(MachineTest, AProtectedVmHasNothingToCancel) {
+  protect_until_committed();
+  give(OpCancel{5});
+  EXPECT_NE(find<Reply>()->error, "");
+  EXPECT_FALSE(sent(MessageType::abort));
+}
+
 }  // namespace
 }  // namespace twinstep::session

@@ -16,6 +16,7 @@ struct Machine::Handler {
   void on(const Boot& event);
   void on(const OpProtect& event);
   void on(const OpFailover& event);
+  void on(const OpCancel& event);
   void on(const PeerConnected& event);
   void on(const PeerDisconnected& event);
   void on(const PeerHeard& event);

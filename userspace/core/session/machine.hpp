@@ -33,6 +33,10 @@ struct OpProtect {
 struct OpFailover {
   std::uint64_t op = 0;
 };
+/// End a synchronisation that goes on.
+struct OpCancel {
+  std::uint64_t op = 0;
+};
 struct PeerConnected {};
 /// The control connection broke: the peer's daemon ended, or the link did.
 struct PeerDisconnected {
@@ -93,9 +97,9 @@ struct Diverged {
 /// Time passed; to be given at next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Boot, OpProtect, OpFailover, PeerConnected, PeerDisconnected, PeerHeard, MessageReceived,
-                           VmStarted, VmDied, LiveSyncDone, PauseDone, SvmStopDone, ImageReceived, ApplyDone,
-                           StepFailed, ArbiterAnswered, Diverged, Tick>;
+using Event = std::variant<Boot, OpProtect, OpFailover, OpCancel, PeerConnected, PeerDisconnected, PeerHeard,
+                           MessageReceived, VmStarted, VmDied, LiveSyncDone, PauseDone, SvmStopDone, ImageReceived,
+                           ApplyDone, StepFailed, ArbiterAnswered, Diverged, Tick>;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Effects: everything the machine wants done, to be carried out in order.

@@ -41,6 +41,17 @@ void Machine::Handler::on(const OpFailover& event) {
   }
 }
 
+void Machine::Handler::on(const OpCancel& event) {
+  const bool early = m.phase_ == Phase::preparing || m.phase_ == Phase::live_sync || m.phase_ == Phase::wait_svm_stop;
+  if (m.view_.role != Role::primary || m.view_.state != State::syncing || !early) {
+    out.emplace_back(Reply{
+        event.op, std::string("has no synchronisation to cancel here: its state is ") + to_string(m.view_.state)});
+    return;
+  }
+  out.emplace_back(Reply{event.op, {}});
+  stay_solo("an operator cancelled the synchronisation");
+}
+
 void Machine::Handler::primary_message(const Message& message) {
   switch (message.type) {
     case MessageType::prepared:

@@ -73,7 +73,9 @@ void Vm::note_progress(const session::Message& message) {
   if (entry == nullptr) return;
   const Nanos since_pause_ns = io::monotonic_ns() - entry->paused_at_ns;
   if (message.type == session::MessageType::committed) entry->commit_ns = since_pause_ns;
-  if (message.type == session::MessageType::svm_running) entry->apply_ns = since_pause_ns - entry->commit_ns;
+  if (message.type != session::MessageType::svm_running) return;
+  entry->apply_ns = since_pause_ns - entry->commit_ns;
+  if (entry->verified) ++checkpoints_verified_;
 }
 
 }  // namespace twinstep::daemon

@@ -15,7 +15,7 @@ struct PauseSteps {
   Nanos stop_ns = 0;  ///< QMP stop
   Nanos save_ns = 0;  ///< device state
   Nanos scan_ns = 0;  ///< dirty pages, and the epoch's change in the packet plane
-  Nanos copy_ns = 0;  ///< selected pages into the staging buffer
+  Nanos copy_ns = 0;  ///< selected pages into the staging buffer; with memory.verify, checksums of all pages too
   Nanos cont_ns = 0;  ///< QMP cont
   Nanos total_ns() const { return stop_ns + save_ns + scan_ns + copy_ns + cont_ns; }
 };
@@ -28,6 +28,7 @@ struct CheckpointEntry {
   std::uint64_t pages_dirty = 0;  ///< PVM's and SVM's together
   std::uint64_t pages_sent = 0;
   std::uint64_t bytes_sent = 0;
+  bool verified = false;  ///< with checksums of all pages, which the secondary compares
   Nanos paused_at_ns = 0;
   Nanos commit_ns = 0;  ///< from the pause's end to the peer's commit; 0: not yet
   Nanos apply_ns = 0;   ///< from the commit until the SVM ran; 0: not yet

@@ -23,9 +23,10 @@ constexpr int kAcceptSlices = 50;
 constexpr auto kStreamStallTimeout = 5s;
 constexpr auto kNextImageTimeout = 24h;  // epochs may be long; a dead peer ends the stream by StopStreams
 constexpr int kDeathGraceMs = 200;       // between the end of QEMU's monitor and that of its process
-/// A live round that leaves no more pages than this is the last: the first checkpoint stages them in some milliseconds.
-constexpr std::uint64_t kLivePagesLeftMax = 2048;
-constexpr int kLiveRoundsMax = 20;
+
+int slowdown_percent(const memory::SyncPace& pace) {
+  return 100 * pace.slowdown() / (memory::SyncPace::kSlowdownMax + 1);
+}
 
 std::span<const std::byte, 16> seed_bytes(const std::array<std::uint8_t, 16>& seed) {
   return std::as_bytes(std::span(seed));
@@ -148,8 +149,7 @@ void Vm::carry_out(const session::LiveSync& /*effect*/) {
 Result<void> Vm::prepare_sync() {
   const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
-  if (const auto ready = guest_->become_primary(config_.limits.epoch_bytes_max, page_hash_key(pairing_.digest_seed));
-      !ready)
+  if (const auto ready = guest_->become_primary(epoch_bytes_max(), page_hash_key(pairing_.digest_seed)); !ready)
     return ready;
   auto socket = io::connect_page_stream(host_.config.link.address, host_.config.peer.address,
                                         pairing_.prepared->page_stream_port, pairing_.token, kStreamOpenTimeout);
@@ -161,15 +161,45 @@ Result<void> Vm::prepare_sync() {
   return {};
 }
 
+std::uint64_t Vm::epoch_bytes_max() const {
+  const std::uint64_t limit = host_.config.memory.epoch_bytes_max;
+  return limit == 0 ? config_.memory_bytes : std::min(limit, config_.memory_bytes);
+}
+
 Result<void> Vm::sync_live(std::uint64_t generation) {
-  for (int round = 1; round <= kLiveRoundsMax; ++round) {
-    const auto done = guest_->primary().live_round(*pairing_.sender, generation);
-    if (!done) return tl::make_unexpected(done.error());
-    spdlog::info("{}: synchronised, round {}: {} pages sent, {} left", config_.name, round, done->pages_sent,
-                 done->pages_left);
-    if (done->pages_left <= kLivePagesLeftMax || !done->repeatable) break;
+  memory::SyncPace pace;
+  for (bool more = true; more;) {
+    const auto round = sync_round(generation, pace);
+    if (!round) return tl::make_unexpected(round.error());
+    const int slowdown = pace.slowdown();
+    more = pace.after_round(*round);
+    spdlog::info("{}: synchronised, round {}: {} pages sent, {} left", config_.name, pace.rounds(), round->pages_sent,
+                 round->pages_left);
+    if (pace.slowdown() != slowdown)
+      spdlog::warn(
+          "{}: the guest writes faster than the link carries: it is stopped {} % of the time until the first "
+          "checkpoint",
+          config_.name, slowdown_percent(pace));
   }
   return {};
+}
+
+Result<memory::LiveRound> Vm::sync_round(std::uint64_t generation, const memory::SyncPace& pace) {
+  sync_.begin_round(pace.rounds() + 1, guest_->primary().pages_pending(), slowdown_percent(pace), io::monotonic_ns());
+  int part = 0;
+  bool standing = false;
+  // The session thread leaves QEMU's monitor alone as long as this goes on.
+  const auto round = guest_->primary().live_round(
+      *pairing_.sender, generation, [&](std::uint64_t pages, std::uint64_t bytes) -> Result<void> {
+        sync_.sent(pages, bytes, io::monotonic_ns());
+        const bool stand = part++ % (memory::SyncPace::kSlowdownMax + 1) < pace.slowdown();
+        if (stand == std::exchange(standing, stand)) return {};
+        return stand ? guest_->stop() : guest_->resume();
+      });
+  sync_.end();
+  const auto resumed = standing ? guest_->resume() : Result<void>();
+  if (round && !resumed) return tl::make_unexpected(resumed.error());
+  return round;
 }
 
 void Vm::carry_out(const session::PausePrimary& effect) {
@@ -204,22 +234,34 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   entry.pause.save_ns = lap();
   const auto staged = guest_->primary().stage(pairing_.svm);
   if (!staged) return tl::make_unexpected(staged.error());
-  pairing_.flows = guest_->plane().begin_epoch(epoch);
   entry.pause.scan_ns = lap() - staged->copy_ns;
-  entry.pause.copy_ns = staged->copy_ns;
+  if (const auto taken = take_page_checksums(); !taken) return tl::make_unexpected(taken.error());
+  entry.pause.copy_ns = lap() + staged->copy_ns;
+  pairing_.flows = guest_->plane().begin_epoch(epoch);
+  entry.pause.scan_ns += lap();
   if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
   entry.pause.cont_ns = lap();
   guest_->plane().resume_input();
   entry.pages_dirty = staged->pages_dirty;
+  entry.verified = host_.config.memory.verify;
   entry.paused_at_ns = io::monotonic_ns();
   return entry;
+}
+
+Result<void> Vm::take_page_checksums() {
+  pairing_.page_checksums.clear();
+  if (!host_.config.memory.verify) return {};
+  auto checksums = guest_->page_checksums();
+  if (!checksums) return tl::make_unexpected(checksums.error());
+  pairing_.page_checksums = std::move(*checksums);
+  return {};
 }
 
 void Vm::carry_out(const session::StreamImage& effect) {
   pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
                         generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
-                                                    {meta, pairing_.device_state, {}});
+                                                    {meta, pairing_.device_state, pairing_.page_checksums});
     if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
     mailbox_.post(Query{[this, epoch, sent = *sent] {
       CheckpointEntry* entry = log_.newest(epoch);
@@ -265,8 +307,7 @@ Result<void> Vm::prepare_standby() {
   }
   const auto key = compare::DigestKey::from_seed(seed_bytes(asked.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, asked.link_mac); !paired) return paired;
-  if (const auto ready = guest_->become_secondary(config_.limits.epoch_bytes_max, page_hash_key(asked.digest_seed));
-      !ready)
+  if (const auto ready = guest_->become_secondary(epoch_bytes_max(), page_hash_key(asked.digest_seed)); !ready)
     return ready;
   auto listener = io::PageStreamListener::open(host_.config.link.address, 0);
   if (!listener) return tl::make_unexpected(listener.error());
@@ -329,7 +370,9 @@ Result<void> Vm::apply_image(std::uint32_t epoch) {
   if (!flows) return tl::make_unexpected(flows.error());
   if (const auto applied = memory.apply(); !applied) return applied;
   if (const auto loaded = guest_->load(memory.image().device_state()); !loaded) return loaded;
-  if (const auto finished = memory.finish(); !finished) return tl::make_unexpected(finished.error());
+  const auto finished = memory.finish();
+  if (!finished) return tl::make_unexpected(finished.error());
+  if (*finished) ++checkpoints_verified_;
   guest_->plane().standby_begin(epoch, *flows);
   if (const auto resumed = guest_->resume(); !resumed) return resumed;
   receive_next();

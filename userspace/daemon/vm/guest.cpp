@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "memory/page_checksums.hpp"
 #include "qemu-glue/dirty/tracking.hpp"
 #include "qemu-glue/launch/probe.hpp"
 #include "qemu-glue/state/run_state.hpp"
@@ -50,6 +51,8 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
   spec.binary = vm.qemu;
   spec.args = vm.qemu_args;
   spec.memory_bytes = vm.memory_bytes;
+  spec.memory_nodes = vm.memory_nodes;
+  spec.huge_pages = vm.huge_pages;
   spec.nics.push_back({tap.fd(), mac_text(vm.mac), vm.nic_model});
   spec.run_dir = host.host.run_dir / vm.name;
   spec.paused = paused;
@@ -127,6 +130,12 @@ Result<void> Guest::watch_memory() {
   ram_.emplace(std::move(*ram));
   dirty_ = std::move(*dirty);
   return {};
+}
+
+Result<std::vector<std::uint64_t>> Guest::page_checksums() const {
+  const auto present = ram_->present();
+  if (!present) return tl::make_unexpected(present.error());
+  return memory::page_checksums(ram_->bytes(), *present);
 }
 
 Result<void> Guest::become_primary(std::size_t epoch_bytes_max, memory::PageHashKey key) {

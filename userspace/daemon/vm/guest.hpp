@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/result.hpp"
 #include "daemon/config.hpp"
@@ -44,6 +45,9 @@ class Guest {
   Result<std::span<const std::byte>> save();
   /// Makes the stopped VM's device state equal to a saved one.
   Result<void> load(std::span<const std::byte> state);
+
+  /// Checksums of all pages of the stopped VM's RAM.
+  Result<std::vector<std::uint64_t>> page_checksums() const;
 
   /// Readies the RAM for being a primary's or a secondary's, from scratch. epoch_bytes_max: most memory of one
   /// checkpoint.

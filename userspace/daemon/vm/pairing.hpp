@@ -31,9 +31,10 @@ struct Pairing {
   std::optional<PageStream> stream;
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
 
-  memory::SvmPages svm;                     ///< of the checkpoint under way, on both sides
-  EpochFlows flows;                         ///< primary: of the epoch that PausePrimary began
-  std::span<const std::byte> device_state;  ///< primary: of the same; lies in Guest until the next save
+  std::vector<std::uint64_t> page_checksums;  ///< primary: of the paused RAM, if it is to be compared
+  memory::SvmPages svm;                       ///< of the checkpoint under way, on both sides
+  EpochFlows flows;                           ///< primary: of the epoch that PausePrimary began
+  std::span<const std::byte> device_state;    ///< primary: of the same; lies in Guest until the next save
 };
 
 }  // namespace twinstep::daemon

@@ -88,6 +88,14 @@ Result<json> Vm::view() {
     }
     shown["pages_sent"] = pages;
     shown["bytes_sent"] = bytes;
+    if (checkpoints_verified_ > 0) shown["checkpoints_verified"] = checkpoints_verified_;
+    if (const auto sync = sync_.view()) {
+      shown["sync_round"] = sync->round;
+      shown["sync_pages_left"] = sync->pages_left;
+      shown["sync_bytes_per_s"] = sync->bytes_per_s;
+      shown["sync_left_ns"] = sync->left_ns;
+      if (sync->slowdown_percent > 0) shown["sync_slowdown_percent"] = sync->slowdown_percent;
+    }
     if (guest_) shown["pid"] = guest_->qemu().pid();
     return shown;
   });

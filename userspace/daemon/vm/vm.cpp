@@ -125,6 +125,10 @@ Result<nlohmann::json> Vm::protect() {
   return operate([](std::uint64_t op) { return session::OpProtect{op}; });
 }
 
+Result<nlohmann::json> Vm::cancel() {
+  return operate([](std::uint64_t op) { return session::OpCancel{op}; });
+}
+
 Result<nlohmann::json> Vm::fail_over() {
   return operate([](std::uint64_t op) { return session::OpFailover{op}; });
 }

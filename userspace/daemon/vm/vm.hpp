@@ -20,7 +20,9 @@
 #include "daemon/vm/guest.hpp"
 #include "daemon/vm/mailbox.hpp"
 #include "daemon/vm/pairing.hpp"
+#include "daemon/vm/sync_progress.hpp"
 #include "io/arbiter.hpp"
+#include "memory/sync_pace.hpp"
 
 namespace twinstep::daemon {
 
@@ -57,6 +59,7 @@ class Vm {
   /// An operator's requests and views, as the control socket's JSON. Answered by the session thread within 10 s, or an
   /// Error.
   Result<nlohmann::json> protect();
+  Result<nlohmann::json> cancel();
   Result<nlohmann::json> fail_over();
   Result<nlohmann::json> view();
   Result<nlohmann::json> checkpoints();
@@ -113,6 +116,9 @@ class Vm {
   Result<void> prepare_standby();
   Result<void> prepare_sync();
   Result<void> sync_live(std::uint64_t generation);
+  Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
+  std::uint64_t epoch_bytes_max() const;
+  Result<void> take_page_checksums();
   Result<CheckpointEntry> pause_primary(std::uint32_t epoch);
   Result<void> stop_svm(std::uint32_t epoch);
   Result<void> apply_image(std::uint32_t epoch);
@@ -126,6 +132,8 @@ class Vm {
   session::Machine machine_;
   Mailbox<Item> mailbox_;
   CheckpointLog log_;
+  SyncProgress sync_;
+  std::uint64_t checkpoints_verified_ = 0;
   std::unique_ptr<Guest> guest_;
   bool death_told_ = false;  // the machine knows that guest_'s QEMU ended
   Pairing pairing_;
