@@ -38,23 +38,51 @@ static __always_inline int ts_segment(struct xdp_md *ctx, __u32 slot, const stru
 	return 0;
 }
 
+/* What the secondary knows of a flow. */
+static __always_inline struct ts_flow_state *ts_flow_find(const struct ts_flow_key *key)
+{
+	struct ts_flow_state *state = bpf_map_lookup_elem(&ts_flows, key);
+
+	return state ? state : bpf_map_lookup_elem(&ts_half_open, key);
+}
+
+/* A VM that says more than SYN-ACK or RST has a connection there: what is known of it stays. */
+static __always_inline void ts_flow_settles(const struct ts_segment *segment, const struct ts_slot_config *config)
+{
+	struct ts_flow_state *state, settled;
+
+	if (!config->link_open || segment->tcp->syn || segment->tcp->rst)
+		return;
+	state = bpf_map_lookup_elem(&ts_half_open, &segment->key);
+	if (!state)
+		return;
+	settled = *state;
+	if (!bpf_map_update_elem(&ts_flows, &segment->key, &settled, BPF_ANY))
+		bpf_map_delete_elem(&ts_half_open, &segment->key);
+}
+
 /* The VM opens a connection, by SYN or SYN-ACK: the secondary notes the number its VM chose. A repetition changes nothing,
  * whether the difference was found meanwhile or not. Elsewhere there is nothing to find out. */
 static __always_inline void ts_flow_opens(const struct ts_segment *segment, const struct ts_slot_config *config)
 {
 	struct ts_flow_state opening = {.epoch = config->epoch, .seen = TS_SEEN_OPENED | TS_SEEN_OPENING};
-	struct ts_flow_state *state;
+	struct ts_flow_state *settled, *state;
 
 	if (!segment->tcp->syn || !config->link_open)
 		return;
 	opening.opening_isn = bpf_ntohl(segment->tcp->seq);
 	if (!segment->tcp->ack)
 		opening.seen |= TS_SEEN_DIALLED;
-	state = bpf_map_lookup_elem(&ts_flows, &segment->key);
+	settled = bpf_map_lookup_elem(&ts_flows, &segment->key);
+	state = settled ? settled : bpf_map_lookup_elem(&ts_half_open, &segment->key);
 	if (state && state->epoch == opening.epoch && state->seen & TS_SEEN_OPENED &&
 	    state->opening_isn == opening.opening_isn)
 		return;
-	bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
+	/* A connection that the VM itself wants is no stranger's doing. */
+	if (settled || !segment->tcp->ack)
+		bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
+	else
+		bpf_map_update_elem(&ts_half_open, &segment->key, &opening, BPF_ANY);
 }
 
 /* Whether a segment of the client acknowledges the VM's initial number and nothing else: after a SYN-ACK the first ACK does

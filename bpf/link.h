@@ -72,10 +72,10 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 
 	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment) || !segment.tcp->ack)
 		return 0;
-	state = bpf_map_lookup_elem(&ts_flows, &segment.key);
+	state = ts_flow_find(&segment.key);
 	if (!state) {
 		ts_note_client(ctx, &segment, &fresh);
-		bpf_map_update_elem(&ts_flows, &segment.key, &fresh, BPF_NOEXIST);
+		bpf_map_update_elem(&ts_half_open, &segment.key, &fresh, BPF_NOEXIST);
 		return 0;
 	}
 	ts_note_client(ctx, &segment, state);
@@ -90,7 +90,7 @@ static __always_inline int ts_link_quote(struct xdp_md *ctx, __u32 slot, __u32 e
 
 	if (ts_quote_key(ctx, slot, packet, &key))
 		return 0;
-	state = bpf_map_lookup_elem(&ts_flows, &key);
+	state = ts_flow_find(&key);
 	return state && state->epoch == epoch && state->seq_delta && !ts_rewrite_quote(ctx, packet, state->seq_delta);
 }
 
@@ -122,9 +122,10 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 					 __u32 epoch)
 {
 	struct ts_flow_delta *delta = (void *)(long)ctx->data + sizeof(struct ts_link_frame);
+	struct ts_flow_state *settled, *state;
 	struct ts_flow_state fresh = {};
-	struct ts_flow_state *state;
 	struct ts_flow_key key;
+	long failed;
 
 	if ((void *)(delta + 1) > (void *)(long)ctx->data_end)
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
@@ -132,7 +133,8 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
 	key = delta->key;
 	key.slot = slot;
-	state = bpf_map_lookup_elem(&ts_flows, &key);
+	settled = bpf_map_lookup_elem(&ts_flows, &key);
+	state = settled ? settled : bpf_map_lookup_elem(&ts_half_open, &key);
 	if (state)
 		fresh = *state;
 	/* Of an older connection on the same ports: overtaken on the link. */
@@ -143,7 +145,11 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 	fresh.ts_delta = delta->ts_delta;
 	fresh.opening_isn = delta->svm_isn;
 	fresh.seen = (fresh.seen & ~TS_SEEN_OPENING) | TS_SEEN_OPENED;
-	if (bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY))
+	if (settled)
+		failed = bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY);
+	else
+		failed = bpf_map_update_elem(&ts_half_open, &key, &fresh, BPF_ANY);
+	if (failed)
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
 }

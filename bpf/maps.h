@@ -53,6 +53,15 @@ struct {
 	__type(value, struct ts_flow_state);
 } ts_flows SEC(".maps");
 
+/* The same for flows of which the VM said no more than SYN-ACK or RST, or nothing at all: anybody outside can make as many
+ * of these as he likes, and must not push connections out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct ts_flow_key);
+	__type(value, struct ts_flow_state);
+} ts_half_open SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TS_TRANSLATIONS_MAX);

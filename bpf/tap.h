@@ -71,6 +71,7 @@ int ts_tap(struct xdp_md *ctx)
 		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment)) {
 		ts_flow_opens(&segment, config);
+		ts_flow_settles(&segment, config);
 		translation = ts_translation_out(&segment, config);
 	}
 	if (config->tap_mode == TS_TAP_HOLD)

@@ -155,7 +155,7 @@ TS_ASSERT_SIZE(struct ts_flow_id_key, 2 * (TS_FLOW_ID_WORDS + 1) * 8);
 #define TS_SEEN_DIALLED 16 /* the SVM itself dialled: its first segment was a SYN, not a SYN-ACK */
 
 /*
- * What the secondary knows of a connection in one epoch (map ts_flows, LRU). Differences are SVM minus PVM, modulo 2^32:
+ * What the secondary knows of a connection in one epoch (maps ts_flows and ts_half_open, LRU). Differences are SVM minus PVM, modulo 2^32:
  * ack and SACK of mirrored frames += seq_delta, TSecr += ts_delta. They count only if epoch equals the slot's: a
  * checkpoint makes them void all at once.
  * TS_LINK_FLOW_DELTA may be lost, so the secondary also works seq_delta out itself: the SVM's SYN or SYN-ACK sets

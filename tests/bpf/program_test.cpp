@@ -116,8 +116,19 @@ void ProgramTest::set_flow(const ts_flow_key& key, const Flow& flow, std::uint32
 }
 
 std::optional<ts_flow_state> ProgramTest::flow(const ts_flow_key& key) {
+  const auto settled = settled_flow(key);
+  return settled ? settled : half_open_flow(key);
+}
+
+std::optional<ts_flow_state> ProgramTest::settled_flow(const ts_flow_key& key) {
   ts_flow_state state{};
   if (bpf_map__lookup_elem(skeleton_->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
+  return state;
+}
+
+std::optional<ts_flow_state> ProgramTest::half_open_flow(const ts_flow_key& key) {
+  ts_flow_state state{};
+  if (bpf_map__lookup_elem(skeleton_->maps.ts_half_open, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
   return state;
 }
 

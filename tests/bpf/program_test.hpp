@@ -62,6 +62,9 @@ class ProgramTest : public ::testing::Test {
   void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);
   std::optional<ts_flow_state> flow() { return flow(flow_key(kSlot)); }
   std::optional<ts_flow_state> flow(const ts_flow_key& key);
+  /// Where it is kept: as a connection, or as a stranger's.
+  std::optional<ts_flow_state> settled_flow(const ts_flow_key& key);
+  std::optional<ts_flow_state> half_open_flow(const ts_flow_key& key);
   /// The flow outlived a failover.
   void set_translation(const ts_translation& translation) { set_translation(flow_key(kSlot), translation); }
   void set_translation(const ts_flow_key& key, const ts_translation& translation);

@@ -209,6 +209,11 @@ void Plane::carry_out(const compare::Release& release) {
   leave(std::move(packet), seq_delta);
 }
 
+void Plane::carry_out(const compare::Drop& drop) {
+  context_.mark("expendable frame dropped");
+  held_.erase(drop.id);
+}
+
 void Plane::carry_out(const compare::SendFrame& send) {
   context_.mark("window update made");
   Packet packet = decode(compare::parse(send.bytes, digest_key()));

@@ -87,6 +87,7 @@ class Plane {
   void compare(const ts_record& record, std::uint32_t epoch);
   void carry_out(const compare::Effects& effects);
   void carry_out(const compare::Release& release);
+  void carry_out(const compare::Drop& drop);
   void carry_out(const compare::SendFrame& send);
   void carry_out(const compare::SetDelta& delta);
   void carry_out(const compare::Diverged& diverged);

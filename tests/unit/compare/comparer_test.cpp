@@ -647,10 +647,14 @@ TEST(WholeFrames, SoftClassGoesOutAtOnce) {
   EXPECT_TRUE(pair.is_out(pair.pvm_frame(testing::encode_ethernet(0x88cc, "lldp", true))));
 }
 
-TEST(WholeFrames, SvmsFloodIsBounded) {
+TEST(WholeFrames, OfTheSvmsFloodTheLatestAreKept) {
   Pair pair(testing::test_key(), {.flows_max = 10});
   for (int i = 0; i < 11; ++i) pair.svm_frame(testing::encode_udp(std::to_string(i)));
-  EXPECT_EQ(pair.diverged(), Cause::pressure);
+  EXPECT_FALSE(pair.diverged());
+  const FrameId forgotten = pair.pvm_frame(testing::encode_udp("0"));
+  const FrameId kept = pair.pvm_frame(testing::encode_udp("1"));
+  EXPECT_EQ(pair.released(), std::vector<FrameId>{kept});
+  EXPECT_FALSE(pair.is_out(forgotten));
 }
 
 // Bounds -------------------------------------------------------------------------------------------------------------

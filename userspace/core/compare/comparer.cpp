@@ -35,9 +35,10 @@ const char* to_string(Cause cause) {
 Comparer::Impl::Impl(DigestKey digest_key, const Limits& comparer_limits)
     : key(digest_key),
       limits(comparer_limits),
-      flows(comparer_limits.flows_max),
+      flows(comparer_limits.flows_max, comparer_limits.half_open_flows_max),
       whole(comparer_limits.flows_max),
-      clock(comparer_limits.grace_ns) {}
+      clock(comparer_limits.grace_ns),
+      expendable_asks(comparer_limits.expendable_burst, comparer_limits.expendable_refill_ns) {}
 
 Comparer::Comparer(DigestKey key, Limits limits) : impl_(std::make_unique<Impl>(key, limits)) {}
 Comparer::~Comparer() = default;
@@ -91,7 +92,7 @@ std::vector<FlowBase> Comparer::begin_epoch(std::uint32_t epoch, Nanos now) {
   std::sort(closing.begin(), closing.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
   for (const HeldFrame& frame : closing) impl_->closed.push_back({frame, impl_->epoch});
 
-  impl_->stats.flows = impl_->flows.size();
+  impl_->note_flows();
   impl_->restart();
   impl_->epoch = epoch;
   return bases;
@@ -111,7 +112,7 @@ void Comparer::commit(std::uint32_t epoch, Effects& out) {
 
   if (epoch != impl_->epoch) return;
   impl_->committed = true;
-  for (auto& [id, flow] : impl_->flows) impl_->release(flow, 0, out);
+  impl_->flows.for_each([&](Impl::Entry& entry) { impl_->release(entry, 0, out); });
   for (const HeldFrame& frame : impl_->whole.match_all()) impl_->release_whole(frame, 0, out);
 }
 
@@ -143,8 +144,9 @@ const Stats& Comparer::stats() const {
 std::vector<FlowView> Comparer::flows() const {
   std::vector<FlowView> views;
   views.reserve(impl_->flows.size());
-  for (const auto& [id, flow] : impl_->flows)
-    if (flow.key()) views.push_back(flow.newest_of_pvm().view());
+  impl_->flows.for_each([&](const Impl::Entry& entry) {
+    if (entry.flow.key()) views.push_back(entry.flow.newest_of_pvm().view());
+  });
   return views;
 }
 

@@ -30,6 +30,10 @@ struct Release {
   FrameId id = 0;
   std::optional<std::uint16_t> window;
 };
+/// The frame goes nowhere: it is one that the network may lose, and the bound on such frames is reached. Free it.
+struct Drop {
+  FrameId id = 0;
+};
 /// Send bytes that no VM sent: a window update made from the flow's last pure ACK. A whole Ethernet frame.
 struct SendFrame {
   std::vector<std::byte> bytes;
@@ -47,15 +51,19 @@ struct Diverged {
   Cause cause = Cause::content;
   std::string detail;  ///< for the journal: flow and offset
 };
-using Effect = std::variant<Release, SendFrame, SetDelta, Diverged>;
+using Effect = std::variant<Release, Drop, SendFrame, SetDelta, Diverged>;
 using Effects = std::vector<Effect>;
 
 struct Limits {
   std::size_t held_frames_max = 8192;  ///< reaching it asks for a checkpoint (pressure); the owner keeps slack above it
   std::size_t flows_max = 65536;       ///< oldest idle flow is forgotten first
+  std::size_t half_open_flows_max =
+      16384;  ///< flows of which a VM only said SYN-ACK or RST, beside flows_max; the oldest is forgotten first
   std::size_t boundaries_max =
       256;  ///< per flow: SVM boundaries kept while the PVM lags; the oldest is dropped (cumulative)
-  Nanos grace_ns = 200 * kMillisecond;       ///< longest wait for the SVM's first output after it continued
+  Nanos grace_ns = 200 * kMillisecond;  ///< longest wait for the SVM's first output after it continued
+  std::int64_t expendable_burst = 10;   ///< checkpoints that frames which a network may lose can ask for at once
+  Nanos expendable_refill_ns = 500 * kMillisecond;  ///< then one in this time
   std::uint32_t window_update_bytes = 2896;  ///< send a window update when the SVM's edge opens by more than this
 };
 
@@ -82,13 +90,15 @@ struct Stats {
   std::uint64_t frames_released = 0;             ///< by agreement
   std::uint64_t frames_released_on_arrival = 0;  ///< of those, without waiting
   std::uint64_t frames_released_by_commit = 0;
-  std::uint64_t frames_dropped = 0;  ///< by discard()
-  std::uint64_t frames_held = 0;     ///< now
+  std::uint64_t frames_dropped = 0;   ///< by discard()
+  std::uint64_t frames_expended = 0;  ///< dropped by the bound on frames that a network may lose
+  std::uint64_t frames_held = 0;      ///< now
   std::uint64_t records_in = 0;
   std::uint64_t records_stale = 0;  ///< of another epoch
   std::uint64_t bytes_matched = 0;
   std::uint64_t window_updates = 0;
   std::uint64_t flows = 0;
+  std::uint64_t flows_half_open = 0;  ///< of those
 };
 
 /// The primary's side of the comparison. Pure: no clock, no I/O. Holds the PVM's frames of the current epoch until the
@@ -100,6 +110,12 @@ struct Stats {
 /// subject to the ack rule. The window that goes out is the smaller right edge of the two. SVM boundaries that fall
 /// inside a PVM frame are checked by digesting that frame's prefix. Numbers of the SVM are made relative to its own
 /// initial sequence number.
+///
+/// What anybody outside can make a VM send is expendable: a SYN-ACK or RST on a flow of which the VM said nothing else
+/// (half-open), and all that is compared as a whole. A network may lose such a frame. When a quarter of held_frames_max
+/// are of one of these kinds a checkpoint is due, and at three eighths the oldest datagram, or the newest answer, is
+/// dropped. Expendable frames may ask for a checkpoint expendable_burst times and then once in expendable_refill_ns: no
+/// flood costs more than that.
 class Comparer {
  public:
   Comparer(DigestKey key, Limits limits);

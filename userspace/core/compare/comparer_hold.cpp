@@ -36,17 +36,21 @@ std::optional<Nanos> Comparer::Impl::deadline_of(const Flow& flow) const {
 }
 
 void Comparer::Impl::check_flows(Nanos now, Effects& out) {
-  const auto idle = [&](Flow* flow) {
-    const auto deadline = deadline_of(*flow);
+  const auto idle = [&](Entry* entry) {
+    Flow& flow = entry->flow;
+    const auto deadline = deadline_of(flow);
     if (!deadline) {
-      flow->listed = false;
+      flow.listed = false;
       return true;
     }
-    if (*deadline <= now) {
-      const Connection& connection = flow->waiting();
-      diverge(connection.waits_for(), flow->name() + " waits at offset " + std::to_string(connection.offset()), out);
+    if (*deadline > now) {
+      check_at(*deadline);
+    } else if (entry->half_open) {
+      ask_for_expendable(flow.waiting().waits_for(), flow.name() + " waits for an answer's twin", now, out);
+    } else {
+      const Connection& connection = flow.waiting();
+      diverge(connection.waits_for(), flow.name() + " waits at offset " + std::to_string(connection.offset()), out);
     }
-    next_check = std::min(next_check.value_or(*deadline), *deadline);
     return false;
   };
   waiting.erase(std::remove_if(waiting.begin(), waiting.end(), idle), waiting.end());
@@ -56,8 +60,18 @@ void Comparer::Impl::check_whole(Nanos now, Effects& out) {
   const auto oldest = whole.oldest();
   if (!oldest) return;
   const Nanos deadline = clock.deadline(oldest->arrived_ns);
-  if (deadline <= now) diverge(Cause::datagram, "a datagram of the primary has no twin", out);
-  next_check = std::min(next_check.value_or(deadline), deadline);
+  if (deadline > now) return check_at(deadline);
+  ask_for_expendable(Cause::datagram, "a datagram of the primary has no twin", now, out);
+}
+
+void Comparer::Impl::check_at(Nanos when) {
+  next_check = std::min(next_check.value_or(when), when);
+}
+
+void Comparer::Impl::ask_for_expendable(Cause cause, std::string detail, Nanos now, Effects& out) {
+  if (diverged) return;
+  if (expendable_asks.take(now)) return diverge(cause, std::move(detail), out);
+  check_at(expendable_asks.next(now));
 }
 
 }  // namespace twinstep::compare

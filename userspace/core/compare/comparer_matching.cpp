@@ -5,21 +5,66 @@
 
 #include "core/compare/comparer_impl.hpp"
 #include "core/compare/record.hpp"
+#include "core/compare/settling.hpp"
 
 namespace twinstep::compare {
-Flow& Comparer::Impl::flow_of(FlowId id) {
-  if (Flow* flow = flows.find(id)) return *flow;
-  Flow& flow = flows.create(id, Flow(), [this](Flow& old) {
-    if (old.holds()) return false;
-    if (old.listed) std::erase(waiting, &old);
+namespace {
+
+/// Of all held frames, the part that each kind of expendable ones may be before it asks for a checkpoint, and before
+/// one is dropped. Two kinds leave a quarter to connections.
+constexpr std::size_t kEighths = 8;
+constexpr std::size_t kAskEighths = 2;
+constexpr std::size_t kDropEighths = 3;
+
+}  // namespace
+
+Comparer::Impl::Entry& Comparer::Impl::entry_of(FlowId id, Effects& out) {
+  if (Entry* entry = flows.find(id)) return *entry;
+  Entry& entry = flows.create(id, Flow(), [&](Entry& old) {
+    std::vector<HeldFrame> held;
+    old.flow.take_held(held);
+    half_open_held -= held.size();
+    for (const HeldFrame& frame : held) drop(frame.id, out);
+    std::erase(waiting, &old);
+  });
+  note_flows();
+  return entry;
+}
+
+void Comparer::Impl::settle(Entry& entry) {
+  if (!entry.half_open) return;
+  half_open_held -= entry.flow.frames_held();
+  flows.settle(entry, [this](Entry& old) {
+    if (old.flow.holds()) return false;
+    if (old.flow.listed) std::erase(waiting, &old);
     return true;
   });
+  note_flows();
+}
+
+void Comparer::Impl::note_flows() {
   stats.flows = flows.size();
-  return flow;
+  stats.flows_half_open = flows.half_open();
+}
+
+void Comparer::Impl::drop(FrameId id, Effects& out) {
+  out.emplace_back(Drop{id});
+  ++stats.frames_expended;
+  --stats.frames_held;
+}
+
+bool Comparer::Impl::is_full_of(std::size_t waiting_frames, Nanos now, Effects& out) {
+  const std::size_t most = limits.held_frames_max;
+  if (waiting_frames > most * kAskEighths / kEighths && clock.is_running())
+    ask_for_expendable(Cause::pressure, "many answers or datagrams have no twin", now, out);
+  return waiting_frames > most * kDropEighths / kEighths || stats.frames_held > most;
 }
 
 void Comparer::Impl::on_tcp(const HeldFrame& held, const Frame& frame, std::span<const std::byte> bytes, Effects& out) {
-  Flow& flow = flow_of(frame.flow_id);
+  Entry& entry = entry_of(frame.flow_id, out);
+  if (settles(frame.tcp.flags)) settle(entry);
+  if (entry.half_open && is_full_of(half_open_held + 1, held.arrived_ns, out)) return drop(held.id, out);
+  Flow& flow = entry.flow;
   const bool own = flow.take(frame.flow);
   Connection* connection = flow.at_pvm(frame.tcp);
   if (!own) {
@@ -33,15 +78,18 @@ void Comparer::Impl::on_tcp(const HeldFrame& held, const Frame& frame, std::span
   }
   if (const auto disagreement = connection->on_pvm(context(), held, frame, bytes))
     disagree(*connection, flow, *disagreement, out);
-  release(flow, held.number, out);
+  if (entry.half_open) ++half_open_held;
+  release(entry, held.number, out);
   if (flow.listed || !flow.holds()) return;
   flow.listed = true;
-  waiting.push_back(&flow);
+  waiting.push_back(&entry);
   if (!next_check) next_check = clock.earliest_deadline(held.arrived_ns);
 }
 
 void Comparer::Impl::on_tcp_record(const ts_record& record, Nanos now, Effects& out) {
-  Flow& flow = flow_of(record.flow_id);
+  Entry& entry = entry_of(record.flow_id, out);
+  if (settles(record)) settle(entry);
+  Flow& flow = entry.flow;
   Connection* connection = flow.at_svm(record);
   if (connection == nullptr) {
     diverge(Cause::pressure, flow.name() + ": the port was used again too often", out);
@@ -49,31 +97,32 @@ void Comparer::Impl::on_tcp_record(const ts_record& record, Nanos now, Effects& 
   }
   if (const auto disagreement = connection->on_svm(context(), record, now))
     disagree(*connection, flow, *disagreement, out);
-  release(flow, 0, out);
+  release(entry, 0, out);
 }
 
 void Comparer::Impl::on_whole(const HeldFrame& held, const Frame& frame, Effects& out) {
   const auto identity = WholeIdentity::of(frame);
   whole.add_pvm(identity, held);
   if (!next_check) next_check = clock.earliest_deadline(held.arrived_ns);
-  if (!committed) return;
-  if (const auto matched = whole.match(identity)) release_whole(*matched, held.number, out);
+  if (committed) {
+    if (const auto matched = whole.match(identity)) release_whole(*matched, held.number, out);
+  }
+  if (whole.size() > 0 && is_full_of(whole.size(), held.arrived_ns, out)) drop(whole.take_oldest()->id, out);
 }
 
 void Comparer::Impl::on_whole_record(const ts_record& record, Effects& out) {
   const auto identity = WholeIdentity::of(record);
-  if (!whole.add_svm(identity)) {
-    diverge(Cause::pressure, "the secondary sent too many frames that the primary did not", out);
-    return;
-  }
+  whole.add_svm(identity);
   if (!committed) return;
   if (const auto matched = whole.match(identity)) release_whole(*matched, 0, out);
 }
 
-void Comparer::Impl::release(Flow& flow, std::uint64_t arriving, Effects& out) {
+void Comparer::Impl::release(Entry& entry, std::uint64_t arriving, Effects& out) {
   if (!committed) return;
-  flow.release(context(), arriving, out);
-  flow.update_window(context(), out);
+  const std::uint64_t held_before = stats.frames_held;
+  entry.flow.release(context(), arriving, out);
+  if (entry.half_open) half_open_held -= held_before - stats.frames_held;
+  entry.flow.update_window(context(), out);
 }
 
 void Comparer::Impl::release_whole(const HeldFrame& held, std::uint64_t arriving, Effects& out) {
@@ -100,22 +149,23 @@ std::vector<HeldFrame> Comparer::Impl::take_all_held() {
   std::vector<HeldFrame> held;
   held.reserve(stats.frames_held);
   for (const Closed& entry : closed) held.push_back(entry.frame);
-  for (auto& [flow_key, flow] : flows) flow.take_held(held);
+  flows.for_each([&](Entry& entry) { entry.flow.take_held(held); });
   whole.take_held(held);
   closed.clear();
-  stats.frames_held = 0;
+  stats.frames_held = half_open_held = 0;
   std::sort(held.begin(), held.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
   return held;
 }
 
 void Comparer::Impl::forget() {
   flows.clear();
-  stats.flows = 0;
+  note_flows();
   restart();
 }
 
 void Comparer::Impl::restart() {
   waiting.clear();
+  half_open_held = 0;
   next_check.reset();
   clock.stop();
   committed = diverged = false;

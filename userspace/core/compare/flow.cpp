@@ -64,6 +64,12 @@ bool Flow::holds() const {
                      [](const Connection& connection) { return !connection.held().empty(); });
 }
 
+std::size_t Flow::frames_held() const {
+  std::size_t frames = 0;
+  for (const Connection& connection : connections_) frames += connection.held().size();
+  return frames;
+}
+
 const Connection& Flow::waiting() const {
   return *std::find_if(connections_.begin(), connections_.end(),
                        [](const Connection& connection) { return !connection.held().empty(); });

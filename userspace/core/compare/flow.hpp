@@ -29,6 +29,7 @@ class Flow {
   void update_window(const Context& context, Effects& out);
 
   bool holds() const;
+  std::size_t frames_held() const;
   /// The connection whose frames wait longest. Only if holds().
   const Connection& waiting() const;
   /// See Connection::begin_epoch.

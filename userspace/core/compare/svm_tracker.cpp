@@ -5,6 +5,7 @@
 
 #include "core/compare/flow_table.hpp"
 #include "core/compare/record.hpp"
+#include "core/compare/settling.hpp"
 #include "core/compare/stream.hpp"
 
 namespace twinstep::compare {
@@ -61,13 +62,20 @@ void state_stream(const Stream& stream, ts_record& record) {
 
 struct SvmTracker::Impl {
   Impl(DigestKey digest_key, SvmTracker::Limits tracker_limits)
-      : key(digest_key), limits(tracker_limits), flows(tracker_limits.flows_max) {}
+      : key(digest_key), limits(tracker_limits), flows(tracker_limits.flows_max, tracker_limits.half_open_flows_max) {}
 
-  Flow& flow_of(const FlowKey& flow_key, FlowId id) {
-    if (Flow* flow = flows.find(id)) return *flow;
+  /// settled: the SVM has a connection there.
+  Flow& flow_of(const FlowKey& flow_key, FlowId id, bool settled) {
+    auto& entry = entry_of(flow_key, id);
+    if (settled) flows.settle(entry, [](const auto&) { return true; });
+    return entry.flow;
+  }
+
+  FlowTable<Flow>::Entry& entry_of(const FlowKey& flow_key, FlowId id) {
+    if (auto* entry = flows.find(id)) return *entry;
     Flow flow;
     flow.key = flow_key;
-    return flows.create(id, std::move(flow), [](const Flow&) { return true; });
+    return flows.create(id, std::move(flow), [](const auto&) {});
   }
 
   ts_record on_syn(const Frame& frame, Flow& flow) {
@@ -102,7 +110,7 @@ struct SvmTracker::Impl {
   }
 
   std::optional<ts_record> on_tcp(const Frame& frame) {
-    Flow& flow = flow_of(frame.flow, frame.flow_id);
+    Flow& flow = flow_of(frame.flow, frame.flow_id, settles(frame.tcp.flags));
     // Two flows with one number: the second stays unsaid, and what the PVM sends of it waits for a checkpoint.
     if (flow.key != frame.flow) return std::nullopt;
     if (frame.tcp.tsval) flow.tsval = frame.tcp.tsval;
@@ -124,7 +132,7 @@ void SvmTracker::begin_epoch(std::uint32_t epoch, std::span<const FlowBase> base
   impl_->epoch = epoch;
   impl_->flows.clear();
   for (const FlowBase& base : bases) {
-    Flow& flow = impl_->flow_of(base.flow, impl_->key.flow_id(base.flow));
+    Flow& flow = impl_->flow_of(base.flow, impl_->key.flow_id(base.flow), true);
     const std::size_t segments_max = impl_->limits.segments_max;
     flow.stream = base.fin_sent ? Stream::finished_at(base.seq - 1, segments_max) : Stream(base.seq, segments_max);
   }
@@ -151,10 +159,10 @@ std::uint32_t SvmTracker::epoch() const {
 std::vector<SvmFlow> SvmTracker::flows() const {
   std::vector<SvmFlow> flows;
   flows.reserve(impl_->flows.size());
-  for (const auto& [id, flow] : impl_->flows) {
-    if (!flow.stream) continue;
-    flows.push_back({.flow = flow.key, .tsval = flow.tsval, .seq_next = stream_end(*flow.stream)});
-  }
+  impl_->flows.for_each([&](const auto& entry) {
+    const Flow& flow = entry.flow;
+    if (flow.stream) flows.push_back({.flow = flow.key, .tsval = flow.tsval, .seq_next = stream_end(*flow.stream)});
+  });
   return flows;
 }
 

@@ -26,7 +26,8 @@ class SvmTracker {
  public:
   struct Limits {
     std::size_t flows_max = 65536;
-    std::size_t segments_max = 1024;  ///< per flow, waiting for a gap to close; beyond it the newest is dropped
+    std::size_t half_open_flows_max = 16384;  ///< see compare::Limits
+    std::size_t segments_max = 1024;          ///< per flow, waiting for a gap to close; beyond it the newest is dropped
   };
   SvmTracker(DigestKey key, Limits limits);
   ~SvmTracker();
@@ -39,7 +40,7 @@ class SvmTracker {
   std::optional<ts_record> on_frame(const Frame& frame);
 
   std::uint32_t epoch() const;
-  /// The flows with what failover needs of them.
+  /// The flows with what failover needs of them; the last are those that matter most.
   std::vector<SvmFlow> flows() const;
 
  private:

@@ -11,23 +11,48 @@ void WholeFrames::add_pvm(const WholeIdentity& identity, const HeldFrame& frame)
   kinds_[identity].waiting.push_back(std::prev(order_.end()));
 }
 
-bool WholeFrames::add_svm(const WholeIdentity& identity) {
-  if (kinds_.size() >= kinds_max_ && !kinds_.contains(identity)) return false;
-  ++kinds_[identity].twins;
-  return true;
+void WholeFrames::add_svm(const WholeIdentity& identity) {
+  if (twins_.size() >= twins_max_) {
+    const auto oldest = kinds_.find(twins_.front());
+    take_twin(oldest);
+    tidy(oldest);
+  }
+  twins_.push_back(identity);
+  kinds_[identity].twins.push_back(std::prev(twins_.end()));
 }
 
 std::optional<HeldFrame> WholeFrames::match(const WholeIdentity& identity) {
-  const auto found = kinds_.find(identity);
-  if (found == kinds_.end()) return std::nullopt;
-  Kind& kind = found->second;
-  if (kind.twins == 0 || kind.waiting.empty()) return std::nullopt;
-  const auto oldest = kind.waiting.front();
+  const auto kind = kinds_.find(identity);
+  if (kind == kinds_.end() || kind->second.twins.empty() || kind->second.waiting.empty()) return std::nullopt;
+  take_twin(kind);
+  const HeldFrame frame = take_waiting(kind);
+  tidy(kind);
+  return frame;
+}
+
+std::optional<HeldFrame> WholeFrames::take_oldest() {
+  if (order_.empty()) return std::nullopt;
+  const auto kind = kinds_.find(order_.front().first);
+  const HeldFrame frame = take_waiting(kind);
+  tidy(kind);
+  return frame;
+}
+
+void WholeFrames::take_twin(Kinds::iterator kind) {
+  twins_.erase(kind->second.twins.front());
+  kind->second.twins.pop_front();
+}
+
+HeldFrame WholeFrames::take_waiting(Kinds::iterator kind) {
+  const auto oldest = kind->second.waiting.front();
   const HeldFrame frame = oldest->second;
   order_.erase(oldest);
-  kind.waiting.pop_front();
-  if (--kind.twins == 0 && kind.waiting.empty()) kinds_.erase(found);
+  kind->second.waiting.pop_front();
   return frame;
+}
+
+void WholeFrames::tidy(Kinds::iterator kind) {
+  if (kind->second.twins.empty() && kind->second.waiting.empty()) kinds_.erase(kind);
 }
 
 std::vector<HeldFrame> WholeFrames::match_all() {
@@ -51,6 +76,7 @@ void WholeFrames::take_held(std::vector<HeldFrame>& held) {
                  [](const auto& entry) { return entry.second; });
   order_.clear();
   kinds_.clear();
+  twins_.clear();
 }
 
 }  // namespace twinstep::compare

@@ -18,13 +18,13 @@ namespace twinstep::compare {
 /// Frames that are compared as a whole, in any order: a multiset in which each frame of the PVM meets one of the SVM.
 class WholeFrames {
  public:
-  /// kinds_max: different frames that one VM has sent and the other has not yet.
-  explicit WholeFrames(std::size_t kinds_max) : kinds_max_(kinds_max) {}
+  /// twins_max: frames of the SVM without a frame of the PVM; the oldest is forgotten first.
+  explicit WholeFrames(std::size_t twins_max) : twins_max_(twins_max) {}
 
   /// A frame of the PVM: it waits until match() or take_held().
   void add_pvm(const WholeIdentity& identity, const HeldFrame& frame);
-  /// A frame of the SVM. False: their limit is reached, it was dropped.
-  bool add_svm(const WholeIdentity& identity);
+  /// A frame of the SVM.
+  void add_svm(const WholeIdentity& identity);
   /// Pairs two equal frames: the PVM's frame that may go, the one that waits longest; nothing: no pair is there.
   std::optional<HeldFrame> match(const WholeIdentity& identity);
   /// All pairs, in order of arrival.
@@ -33,19 +33,27 @@ class WholeFrames {
   /// The frame that waits longest; nothing: none waits.
   std::optional<HeldFrame> oldest() const;
   std::size_t size() const { return order_.size(); }
+  /// Takes away the frame that waits longest; nothing: none waits.
+  std::optional<HeldFrame> take_oldest();
   /// Takes away all that waits and forgets the SVM's.
   void take_held(std::vector<HeldFrame>& held);
 
  private:
   using Order = std::list<std::pair<WholeIdentity, HeldFrame>>;
+  using Twins = std::list<WholeIdentity>;
   struct Kind {
-    std::uint32_t twins = 0;        // of the SVM without a frame of the PVM
+    Fifo<Twins::iterator> twins;    // of the SVM without a frame of the PVM, oldest first
     Fifo<Order::iterator> waiting;  // of the PVM without a twin, oldest first
   };
+  using Kinds = std::unordered_map<WholeIdentity, Kind, WholeIdentityHash>;
+  void take_twin(Kinds::iterator kind);
+  HeldFrame take_waiting(Kinds::iterator kind);
+  void tidy(Kinds::iterator kind);
 
-  std::size_t kinds_max_;
-  std::unordered_map<WholeIdentity, Kind, WholeIdentityHash> kinds_;
+  std::size_t twins_max_;
+  Kinds kinds_;
   Order order_;
+  Twins twins_;
 };
 
 }  // namespace twinstep::compare

@@ -140,6 +140,10 @@ void PrimarySide::run(const compare::Release& release) {
   port_.send(port_.uplink(), frame);
 }
 
+void PrimarySide::run(const compare::Drop& drop) {
+  port_.umem().give(drop.id);
+}
+
 void PrimarySide::run(const compare::SendFrame& frame) {
   auto bytes = frame.bytes;
   const auto shift = translator_.of_made(compare::parse(bytes, *key_));

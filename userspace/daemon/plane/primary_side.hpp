@@ -50,6 +50,7 @@ class PrimarySide {
  private:
   void carry_out();
   void run(const compare::Release& release);
+  void run(const compare::Drop& drop);
   void run(const compare::SendFrame& frame);
   void run(const compare::SetDelta& delta);
   void run(const compare::Diverged& diverged);

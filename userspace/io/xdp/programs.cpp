@@ -169,7 +169,8 @@ Result<void> XdpPrograms::set_slot(std::uint32_t slot, const ts_slot_config& con
 }
 
 std::optional<ts_flow_state> XdpPrograms::flow(const ts_flow_key& key) const {
-  return get<ts_flow_state>(impl_->skeleton->maps.ts_flows, key);
+  const auto settled = get<ts_flow_state>(impl_->skeleton->maps.ts_flows, key);
+  return settled ? settled : get<ts_flow_state>(impl_->skeleton->maps.ts_half_open, key);
 }
 
 Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& state) {
@@ -177,10 +178,10 @@ Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& 
 }
 
 void XdpPrograms::clear_flows() {
-  const bpf_map* map = impl_->skeleton->maps.ts_flows;
   ts_flow_key key{};
-  while (bpf_map__get_next_key(map, nullptr, &key, sizeof(key)) == 0)
-    if (bpf_map__delete_elem(map, &key, sizeof(key), 0) != 0) break;
+  for (const bpf_map* map : {impl_->skeleton->maps.ts_flows, impl_->skeleton->maps.ts_half_open})
+    while (bpf_map__get_next_key(map, nullptr, &key, sizeof(key)) == 0)
+      if (bpf_map__delete_elem(map, &key, sizeof(key), 0) != 0) break;
 }
 
 std::optional<ts_translation> XdpPrograms::translation(const ts_flow_key& key) const {
