@@ -63,11 +63,19 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, const io::Ta
   self->view_.output = tap.output();
   self->view_.guest_offloads = tap.offloads();
   std::ranges::copy(config.vm_mac, self->view_.slot.vm_mac);
-  const auto ready = self->attach().and_then([&] { return self->open_sockets(); }).and_then([&] {
-    return self->set_peer(config.vm_id, config.link_peer_mac);
-  });
+  const auto ready = self->receive_for(config.vm_mac)
+                         .and_then([&] { return self->attach(); })
+                         .and_then([&] { return self->open_sockets(); })
+                         .and_then([&] { return self->set_peer(config.vm_id, config.link_peer_mac); });
   if (!ready) return tl::unexpected(ready.error());
   return self;
+}
+
+Result<void> Port::receive_for(const io::MacAddress& vm_mac) {
+  auto reception = io::Reception::open(view_.uplink, vm_mac);
+  if (!reception) return tl::unexpected(reception.error());
+  reception_ = std::move(*reception);
+  return {};
 }
 
 Result<void> Port::attach() {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/compare/frame.hpp"
 #include "daemon/plane/plane.hpp"
+#include "io/netlink/reception.hpp"
 #include "io/xsk/umem.hpp"
 
 namespace twinstep::daemon {
@@ -56,6 +58,7 @@ class Port {
  private:
   Port(io::XdpPrograms programs, std::unique_ptr<io::Umem> umem)
       : programs_(std::move(programs)), umem_(std::move(umem)) {}
+  Result<void> receive_for(const io::MacAddress& vm_mac);
   Result<void> attach();
   Result<void> open_sockets();
   void apply();
@@ -63,7 +66,8 @@ class Port {
   io::XdpPrograms programs_;
   std::unique_ptr<io::Umem> umem_;  // before the sockets, which use it until they are gone
   std::unique_ptr<io::XskSocket> tap_, uplink_, link_;
-  std::unique_ptr<io::XskSocket> input_;  // with guest offloads, where the tap's output is another device
+  std::unique_ptr<io::XskSocket> input_;    // with guest offloads, where the tap's output is another device
+  std::optional<io::Reception> reception_;  // of the VM's frames on the uplink
   NicView view_;
   std::size_t link_frame_bytes_max_ = 0;
   std::uint64_t frames_unsent_ = 0;
