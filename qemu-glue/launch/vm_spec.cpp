@@ -51,6 +51,13 @@ Result<void> check_spec(const VmSpec& spec) {
   return {};
 }
 
+/// Only virtio has a way to tell the guest; at Ethernet's own MTU there is nothing to tell.
+std::string mtu_property(const NicSpec& nic) {
+  constexpr unsigned kEthernetMtuBytes = 1500;
+  if (nic.mtu_bytes == kEthernetMtuBytes || !nic.device.starts_with("virtio-net")) return "";
+  return ",host_mtu=" + std::to_string(nic.mtu_bytes);
+}
+
 }  // namespace
 
 std::filesystem::path qmp_path(const VmSpec& spec) {
@@ -72,7 +79,7 @@ Result<std::vector<std::string>> command_line(const VmSpec& spec) {
     const NicSpec& nic = spec.nics[i];
     const std::string id = "twinstep-nic" + std::to_string(i);
     append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd)});
-    append(args, {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac});
+    append(args, {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac + mtu_property(nic)});
   }
   append(args, {"-qmp", "unix:" + qmp_path(spec).string() + ",server=on,wait=off"});
   // Loading a checkpoint resets the machine first: that must not end QEMU.

@@ -15,6 +15,7 @@ struct NicSpec {
   int tap_fd = -1;  ///< open tap queue; stays the caller's
   std::string mac;  ///< aa:bb:cc:dd:ee:ff
   std::string device = "virtio-net-pci";
+  unsigned mtu_bytes = 1500;  ///< a virtio guest learns it; another one must be told by hand if it isn't 1500
 };
 
 /// How a QEMU is to be started.

@@ -142,9 +142,16 @@ MemoryConfig read_memory(ConfigTable table) {
 
 VmLimits read_limits(ConfigTable table) {
   VmLimits limits;
-  limits.umem_frames = static_cast<std::uint32_t>(table.integer("umem_frames", limits.umem_frames, 1024, 1048576));
-  limits.held_frames_max =
-      static_cast<std::uint32_t>(table.integer("held_frames_max", limits.held_frames_max, 64, 524288));
+  const auto read = [&](const char* key, std::uint32_t& value, std::int64_t min, std::int64_t max) {
+    value = static_cast<std::uint32_t>(table.integer(key, value, min, max));
+  };
+  read("umem_frames", limits.umem_frames, 1024, 1048576);
+  read("held_frames_max", limits.held_frames_max, 64, 524288);
+  read("flows_max", limits.flows_max, 256, 1048576);
+  read("half_open_flows_max", limits.half_open_flows_max, 256, 1048576);
+  read("segments_max", limits.segments_max, 16, 65536);
+  read("replay_frames_max", limits.replay_frames_max, 16, 65536);
+  read("inbound_frames_max", limits.inbound_frames_max, 64, 1048576);
   if (!std::has_single_bit(limits.umem_frames)) table.error("umem_frames", "must be a power of two");
   table.refuse_unknown();
   return limits;

@@ -18,6 +18,7 @@ std::vector<std::byte> encode(const PrepareBody& body) {
   writer.put(body.link_mac);
   writer.put_string(body.machine_type);
   writer.put(body.page_stream_port);
+  writer.put(body.mtu_bytes);
   writer.put(static_cast<std::uint8_t>(body.guest_offloads));
   return std::move(writer).take();
 }
@@ -34,6 +35,7 @@ Result<PrepareBody> decode_prepare(std::span<const std::byte> bytes) {
   body.link_mac = reader.get_array<6>();
   body.machine_type = reader.get_string();
   body.page_stream_port = reader.get<std::uint16_t>();
+  body.mtu_bytes = reader.get<std::uint32_t>();
   body.guest_offloads = reader.get<std::uint8_t>() != 0;
   if (reader.failed() || !reader.at_end()) return fail("the peer's `prepare` message is malformed");
   return body;

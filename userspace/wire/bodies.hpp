@@ -26,6 +26,7 @@ struct PrepareBody {
   MacAddress link_mac{};                       ///< the primary's end of the link
   std::string machine_type;                    ///< as QEMU resolves it, for example "pc-q35-7.2"
   std::uint16_t page_stream_port = 0;          ///< where the primary would listen; 0: it doesn't
+  std::uint32_t mtu_bytes = 0;                 ///< of the uplink, and so of the guest
   bool guest_offloads = false;                 ///< the guest's NIC offers checksum and segmentation offloads
   bool operator==(const PrepareBody&) const = default;
 };

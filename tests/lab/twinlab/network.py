@@ -20,6 +20,7 @@ GUEST_ADDRESS = ipaddress.ip_interface("10.77.0.10/24")
 GUEST_MAC = "52:54:00:77:00:10"
 LINK_ADDRESSES = {"a": ipaddress.ip_interface("10.78.0.1/24"), "b": ipaddress.ip_interface("10.78.0.2/24")}
 # Room for an uplink frame and its encapsulation.
+UPLINK_MTU = 1500
 LINK_MTU = 1600
 HOSTS = ("a", "b")
 
@@ -54,6 +55,16 @@ class Network:
     def host_gets_power(self, host):
         self.hosts[host].run("ip", "link", "set", f"up-{host}", "up")
         self.restore_link(host)
+
+    def set_mtu(self, uplink_mtu):
+        """Of everything between the client and the hosts, and of the link, which needs a little more."""
+        self.switch.run("ip", "link", "set", "br0", "mtu", uplink_mtu)
+        for namespace, device, port in [(self.client, "client0", "to-client"),
+                                        *((self.hosts[host], f"up-{host}", f"to-{host}") for host in HOSTS)]:
+            self.switch.run("ip", "link", "set", port, "mtu", uplink_mtu)
+            namespace.run("ip", "link", "set", device, "mtu", uplink_mtu)
+        for host in HOSTS:
+            self.hosts[host].run("ip", "link", "set", f"link-{host}", "mtu", uplink_mtu + LINK_MTU - UPLINK_MTU)
 
     def cut_link(self, host="a"):
         self.hosts[host].run("ip", "link", "set", f"link-{host}", "down")

@@ -25,6 +25,15 @@ bool has_pair(const std::vector<std::string>& args, const std::string& option, c
   return false;
 }
 
+TEST(CommandLine, TellsAVirtioGuestAnotherMtu) {
+  VmSpec spec = make_spec({});
+  spec.nics.front().mtu_bytes = 3000;
+  EXPECT_TRUE(has_pair(*command_line(spec), "-device",
+                       "virtio-net-pci,netdev=twinstep-nic0,mac=52:54:00:00:00:01,host_mtu=3000"));
+  spec.nics.front().device = "e1000";
+  EXPECT_TRUE(has_pair(*command_line(spec), "-device", "e1000,netdev=twinstep-nic0,mac=52:54:00:00:00:01"));
+}
+
 TEST(CommandLine, AddsWhatProtectionNeeds) {
   const auto args = command_line(make_spec({"-cpu", "max", "-kernel", "vmlinuz"}));
   ASSERT_TRUE(args) << args.error().message;

@@ -25,6 +25,7 @@ PrepareBody sample_prepare() {
   body.link_mac = {2, 0, 0, 0, 0, 9};
   body.machine_type = "pc-q35-7.2";
   body.page_stream_port = 7601;
+  body.mtu_bytes = 3000;
   body.guest_offloads = true;
   return body;
 }

@@ -28,6 +28,7 @@ struct PlaneConfig {
   std::uint16_t vm_id = 0;
   std::uint32_t umem_frames = 16384;  ///< chunks of packet memory, 4 KiB each
   compare::Limits limits{};
+  compare::SvmTracker::Limits tracker_limits{};
   std::size_t replay_frames_max = 512;    ///< the SVM's latest output, kept for a failover
   std::size_t inbound_frames_max = 4096;  ///< clients' frames kept while the PVM stands still; more are dropped
 };

@@ -26,12 +26,16 @@ ts_flow_state state_of(const io::XdpPrograms& programs, const ts_flow_key& key, 
 }  // namespace
 
 SecondarySide::SecondarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config)
-    : port_(port), sender_(sender), translator_(translator), ring_frames_max_(config.replay_frames_max) {}
+    : port_(port),
+      sender_(sender),
+      translator_(translator),
+      tracker_limits_(config.tracker_limits),
+      ring_frames_max_(config.replay_frames_max) {}
 
 void SecondarySide::pair(const compare::DigestKey& key) {
   forget();
   key_ = key;
-  tracker_.emplace(key, compare::SvmTracker::Limits{});
+  tracker_.emplace(key, tracker_limits_);
 }
 
 void SecondarySide::on_output(io::XskSocket::Frame frame) {

@@ -48,6 +48,7 @@ class SecondarySide {
   Port& port_;
   LinkSender& sender_;
   Translator& translator_;
+  compare::SvmTracker::Limits tracker_limits_;
   std::size_t ring_frames_max_;
   std::optional<compare::DigestKey> key_;
   std::optional<compare::SvmTracker> tracker_;

@@ -24,6 +24,7 @@ std::vector<std::byte> Vm::body_of(const session::Message& message) {
       body.digest_seed = pairing_.digest_seed;
       body.link_mac = guest_->link_mac();
       body.machine_type = guest_->machine_type();
+      body.mtu_bytes = guest_->mtu();
       body.guest_offloads = guest_->offloads() == io::GuestOffloads::on;
       return wire::encode(body);
     }

@@ -300,6 +300,10 @@ Result<void> Vm::prepare_standby() {
     return fail("QEMU's machine types differ: " + asked.machine_type + " there, " + guest_->machine_type() +
                 " here; install the same QEMU, or name a versioned machine type in qemu_args");
   }
+  if (asked.mtu_bytes != guest_->mtu()) {
+    return fail("the MTU of the uplink of " + config_.name + " is " + std::to_string(asked.mtu_bytes) + " there and " +
+                std::to_string(guest_->mtu()) + " here: make them equal (ip link set DEVICE mtu N)");
+  }
   if (asked.guest_offloads != (guest_->offloads() == io::GuestOffloads::on)) {
     return fail("guest_offloads of " + config_.name + " is " + (asked.guest_offloads ? "on" : "off") + " there and " +
                 io::to_string(guest_->offloads()) +

@@ -21,7 +21,6 @@ using namespace std::chrono_literals;
 constexpr auto kLaunchTimeout = 20s;
 constexpr auto kQmpTimeout = 2s;
 constexpr auto kLoadTimeout = 10s;
-constexpr unsigned kMtuBytes = 1500;
 
 /// Interface names have 15 characters at most, so the VM's number stands for its name.
 std::string tap_name(std::uint16_t vm_id) {
@@ -34,14 +33,33 @@ std::string mac_text(const io::MacAddress& mac) {
   return text;
 }
 
+/// The guest's packets may be as large as the uplink's.
+Result<unsigned> guest_mtu(const VmConfig& vm) {
+  const auto mtu_bytes = io::device_mtu(vm.uplink);
+  if (!mtu_bytes || *mtu_bytes <= io::Tap::kMtuBytesMax) return mtu_bytes;
+  const auto most = std::to_string(io::Tap::kMtuBytesMax);
+  return fail("the MTU of the uplink " + vm.uplink + " is " + std::to_string(*mtu_bytes) + " and Twinstep carries " +
+              most + " at most: a larger frame takes several AF_XDP buffers (XDP_USE_SG), and the kernel redirects " +
+              "none such into a tap nor to two devices; run: ip link set " + vm.uplink + " mtu " + most);
+}
+
 /// With guest offloads if they are wanted and this kernel can finish what a guest leaves undone.
-Result<io::Tap> make_tap(const VmConfig& vm, std::uint16_t vm_id) {
+Result<io::Tap> make_tap(const VmConfig& vm, std::uint16_t vm_id, unsigned mtu_bytes) {
   if (vm.guest_offloads == io::GuestOffloads::on) {
-    auto tap = io::Tap::create(tap_name(vm_id), kMtuBytes, io::GuestOffloads::on);
+    auto tap = io::Tap::create(tap_name(vm_id), mtu_bytes, io::GuestOffloads::on);
     if (tap) return tap;
     spdlog::warn("VM {}: its NIC offers no checksum and segmentation offloads: {}", vm.name, tap.error().message);
   }
-  return io::Tap::create(tap_name(vm_id), kMtuBytes, io::GuestOffloads::off);
+  return io::Tap::create(tap_name(vm_id), mtu_bytes, io::GuestOffloads::off);
+}
+
+void set_limits(const VmLimits& limits, PlaneConfig& plane) {
+  plane.limits.held_frames_max = limits.held_frames_max;
+  plane.limits.flows_max = plane.tracker_limits.flows_max = limits.flows_max;
+  plane.limits.half_open_flows_max = plane.tracker_limits.half_open_flows_max = limits.half_open_flows_max;
+  plane.tracker_limits.segments_max = limits.segments_max;
+  plane.replay_frames_max = limits.replay_frames_max;
+  plane.inbound_frames_max = limits.inbound_frames_max;
 }
 
 /// What QEMU is started with. Makes the VM's run directory.
@@ -53,7 +71,7 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
   spec.memory_bytes = vm.memory_bytes;
   spec.memory_nodes = vm.memory_nodes;
   spec.huge_pages = vm.huge_pages;
-  spec.nics.push_back({tap.fd(), mac_text(vm.mac), vm.nic_model});
+  spec.nics.push_back({.tap_fd = tap.fd(), .mac = mac_text(vm.mac), .device = vm.nic_model, .mtu_bytes = tap.mtu()});
   spec.run_dir = host.host.run_dir / vm.name;
   spec.paused = paused;
   std::error_code failed;
@@ -69,7 +87,9 @@ Guest::Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, 
 
 Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
                                             OnDiverged on_diverged) {
-  auto tap = make_tap(vm, vm_id);
+  const auto mtu_bytes = guest_mtu(vm);
+  if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
+  auto tap = make_tap(vm, vm_id, *mtu_bytes);
   if (!tap) return tl::make_unexpected(tap.error());
   PlaneConfig plane_config;
   plane_config.uplink = vm.uplink;
@@ -77,7 +97,7 @@ Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& 
   plane_config.vm_mac = vm.mac;
   plane_config.vm_id = vm_id;
   plane_config.umem_frames = vm.limits.umem_frames;
-  plane_config.limits.held_frames_max = vm.limits.held_frames_max;
+  set_limits(vm.limits, plane_config);
   auto plane = Plane::create(plane_config, *tap, std::move(on_diverged));
   if (!plane) return tl::make_unexpected(plane.error());
 

@@ -36,6 +36,8 @@ class Guest {
   const std::string& machine_type() const { return machine_type_; }
   /// As they are in force, which a host may be unable to give.
   io::GuestOffloads offloads() const { return tap_.offloads(); }
+  /// The guest's largest packet, in bytes.
+  unsigned mtu() const { return tap_.mtu(); }
   /// This host's end of the link.
   const io::MacAddress& link_mac() const { return link_mac_; }
 

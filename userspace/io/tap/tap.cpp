@@ -17,8 +17,6 @@
 namespace twinstep::io {
 namespace {
 
-constexpr unsigned kMtuBytesMin = 576;
-constexpr unsigned kMtuBytesMax = 3500;
 constexpr std::size_t kFrameBytesMax = 4096;
 
 /// Bytes of the virtio header in front of each frame. QEMU chooses its size when the guest's driver starts.
@@ -66,7 +64,7 @@ Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes, GuestOffloa
     stage.emplace(std::move(*made));
   }
   if (auto done = set_device_up(name); !done) return tl::unexpected(done.error());
-  return Tap(name, std::move(fd), std::move(stage));
+  return Tap(name, mtu_bytes, std::move(fd), std::move(stage));
 }
 
 bool Tap::send_mark() const {

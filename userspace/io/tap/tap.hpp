@@ -25,13 +25,18 @@ const char* to_string(GuestOffloads offloads);
 /// non-blocking, so that XDP runs natively on what the guest sends. With them it has one, and an OffloadStage.
 class Tap {
  public:
+  static constexpr unsigned kMtuBytesMin = 576;
+  /// What fits one page beside XDP's headroom, an encapsulation and two VLAN tags, on every kind of device.
+  static constexpr unsigned kMtuBytesMax = 3400;
+
   /// Creates the device and brings it up. name: 1 to 13 characters, not in use by another process.
-  /// mtu_bytes: 576 to 3500, what one page and XDP's headroom allow.
+  /// mtu_bytes: kMtuBytesMin to kMtuBytesMax.
   static Result<Tap> create(const std::string& name, unsigned mtu_bytes, GuestOffloads offloads);
 
   const std::string& name() const { return name_; }
   /// The device on which the guest's whole frames appear; the tap itself without offloads.
   const std::string& output() const { return stage_ ? stage_->output() : name_; }
+  unsigned mtu() const { return mtu_bytes_; }
   GuestOffloads offloads() const { return stage_ ? GuestOffloads::on : GuestOffloads::off; }
   /// For QEMU's `-netdev tap,fd=`: to be passed on without close-on-exec.
   int fd() const { return fd_.get(); }
@@ -46,9 +51,10 @@ class Tap {
   std::vector<std::vector<std::byte>> drain(std::size_t frames_max) const;
 
  private:
-  Tap(std::string name, UniqueFd fd, std::optional<OffloadStage> stage)
-      : name_(std::move(name)), fd_(std::move(fd)), stage_(std::move(stage)) {}
+  Tap(std::string name, unsigned mtu_bytes, UniqueFd fd, std::optional<OffloadStage> stage)
+      : name_(std::move(name)), mtu_bytes_(mtu_bytes), fd_(std::move(fd)), stage_(std::move(stage)) {}
   std::string name_;
+  unsigned mtu_bytes_;
   UniqueFd fd_;
   std::optional<OffloadStage> stage_;
 };
