@@ -331,7 +331,11 @@ TEST_P(Tracking, FindsTheGuestsWritesOnlyAndAllOfThem) {
 
 INSTANTIATE_TEST_SUITE_P(EachKind, Tracking,
                          ::testing::Values(qemu::DirtyTracking::write_protection, qemu::DirtyTracking::soft_dirty),
-                         [](const auto& instance) { return qemu::to_string(instance.param); });
+                         [](const auto& instance) {
+                           std::string name = qemu::to_string(instance.param);
+                           std::erase(name, '-');  // GoogleTest takes none in a name
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace twinstep::machine_test
