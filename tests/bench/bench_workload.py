@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What protection costs a real guest's clients: throughput and latency of eight kinds of traffic, unprotected, mirrored
-(both VMs run, nothing is compared: the ceiling on shared cores), and protected."""
+(both VMs run, nothing is compared: the ceiling on shared cores), and protected in each mode: "protected" is mode colo."""
 
 import sys
 import time
@@ -9,6 +9,7 @@ import time
 import figures
 from mirrored import Mirror
 from twinlab import scenarios
+from twinlab.host import VM
 from twinlab.lab import Lab, exit_on_signals
 from twinlab.system import LabError
 
@@ -23,7 +24,9 @@ ROWS = {
     "guest_opened": ("connections/s", ("--kind", "opened", "--bytes", 1_000)),
     "clock_in_reply": ("replies/s", ("--kind", "clock", "--clients", 8)),
 }
-MODES = ("unprotected", "protected", "mirrored")
+MODES = ("unprotected", "protected", "periodic", "auto", "mirrored")
+# What the product calls them.
+PRODUCT_MODES = {"protected": "colo", "periodic": "periodic", "auto": "auto"}
 MIRROR_TRIES = 3
 # The guest's own work after a change, and translated code that has to be made again.
 SETTLE_S = 0.5
@@ -69,9 +72,11 @@ class Bench:
     def _run_protected(self, lab, hosts):
         for row in self._arguments.rows:
             for mode in self._arguments.modes:
-                if mode not in ("unprotected", "mirrored"):
+                if mode in PRODUCT_MODES:
+                    hosts["a"].control("vm", "mode", "name", VM, PRODUCT_MODES[mode])
                     self._sample(lab, hosts, row, mode)
         if "mirrored" in self._arguments.modes:
+            hosts["a"].control("vm", "mode", "name", VM, "colo")
             mirror = Mirror(hosts)
             for row in self._arguments.rows:
                 self._sample_mirrored(lab, hosts, row, mirror)
@@ -145,6 +150,7 @@ def over(modes, one, other):
 def make_row(name, by_mode):
     modes = {mode: summary(ROWS[name][0], samples) for mode, samples in by_mode.items() if samples}
     row = {"name": name, **modes, "ratio": over(modes, "protected", "mirrored"),
+           "auto_over_colo": over(modes, "auto", "protected"),
            "wrong_bytes": sum(mode["wrong_bytes"] for mode in modes.values())}
     if "protected" in modes:
         row |= {key: modes["protected"][key] for key in ("checkpoints_by_cause", "gap_ms_max")}

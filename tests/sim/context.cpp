@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "context.hpp"
 
+#include <array>
 #include <cstdio>
 #include <utility>
 
 namespace twinstep::sim {
+
+checkpoint::Mode draw_mode(Random& random) {
+  constexpr std::array kModes = {checkpoint::Mode::colo, checkpoint::Mode::periodic, checkpoint::Mode::automatic};
+  return kModes[random.below(kModes.size())];
+}
 
 Profile draw_profile(Random& random) {
   Profile profile;
@@ -19,6 +25,7 @@ Profile draw_profile(Random& random) {
   profile.uplink_delay_max = random.between(kMillisecond / 5, 3 * kMillisecond);
   profile.link_delay_max = random.between(kMillisecond / 10, 4 * kMillisecond);
   profile.work_delay_max = random.between(kMillisecond / 10, 3 * kMillisecond);
+  profile.mode = draw_mode(random);
   return profile;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/checkpoint/mode.hpp"
 #include "planted.hpp"
 #include "random.hpp"
 #include "scheduler.hpp"
@@ -42,8 +43,10 @@ struct Profile {
   double arbiter_loss = 0;  ///< a question or an answer is lost
   Nanos uplink_delay_max = kMillisecond;
   Nanos link_delay_max = kMillisecond / 5;
-  Nanos work_delay_max = kMillisecond;  ///< a guest's scheduling
+  Nanos work_delay_max = kMillisecond;             ///< a guest's scheduling
+  checkpoint::Mode mode = checkpoint::Mode::colo;  ///< of both hosts' configuration
 };
+checkpoint::Mode draw_mode(Random& random);
 Profile draw_profile(Random& random);
 
 /// What all actors of one run share.

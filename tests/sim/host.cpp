@@ -11,7 +11,7 @@ namespace {
 
 constexpr Nanos kHeartbeatEvery = 25 * kMillisecond;
 
-session::Config config_of(HostIndex index) {
+session::Config config_of(HostIndex index, checkpoint::Mode mode) {
   session::Config config;
   config.self = host_name(index);
   config.peer = host_name(peer_of(index));
@@ -20,6 +20,13 @@ session::Config config_of(HostIndex index) {
   config.prepare_timeout_ns = kSecond;
   config.commit_timeout_ns = kSecond;
   config.policy.epoch_max_ns = 700 * kMillisecond;
+  config.policy.period_ns = 10 * kMillisecond;
+  config.policy.mode = {.short_epoch_ns = 100 * kMillisecond,
+                        .short_epochs_max = 2,
+                        .good_epoch_ns = 200 * kMillisecond,
+                        .probe_min_ns = 150 * kMillisecond,
+                        .probe_max_ns = 600 * kMillisecond};
+  config.mode = mode;
   return config;
 }
 
@@ -36,7 +43,7 @@ Host::Host(Context& context, Checkers& checkers, Arbiter& arbiter, Link& link, H
 void Host::boot() {
   context_.trace(index_, "boots");
   alive_ = true;
-  machine_.emplace(config_of(index_));
+  machine_.emplace(config_of(index_, context_.profile.mode));
   PlanePorts ports;
   ports.to_client = [this](const Packet& packet) { world_.send_to_client(index_, packet); };
   ports.to_link = [this](const RawFrame& frame) { link_.send_raw(index_, frame); };
@@ -64,6 +71,8 @@ void Host::crash(bool silent) {
   tick_at_.reset();
   staged_.reset();
   incoming_.reset();
+  resting_.reset();
+  early_pages_.clear();
   streaming_ = Streaming::nothing;
   ++stream_;
   link_.host_down(index_, silent);
@@ -84,6 +93,10 @@ bool Host::has_vm() const {
 
 void Host::operator_failover() {
   if (alive_) step(session::OpFailover{++operations_});
+}
+
+void Host::operator_mode(checkpoint::Mode mode) {
+  if (alive_) step(session::OpMode{++operations_, mode});
 }
 
 void Host::keep_protected(Nanos every) {

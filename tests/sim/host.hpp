@@ -49,6 +49,7 @@ class Host : public LinkEnd {
   void crash(bool silent);
   void kill_qemu();
   void operator_failover();
+  void operator_mode(checkpoint::Mode mode);
   /// Asks for protection if the VM runs unprotected here; repeats itself.
   void keep_protected(Nanos every);
 
@@ -95,6 +96,7 @@ class Host : public LinkEnd {
   void carry_out(const session::StreamImage& effect);
   void carry_out(const session::StopSvm& effect);
   void carry_out(const session::ApplyImage& effect);
+  void carry_out(const session::WakeSvm& effect);
   void carry_out(const session::ResumeSvm& effect);
   void carry_out(const session::OpenGate& effect);
   void carry_out(const session::CommitOutput& effect);
@@ -124,15 +126,17 @@ class Host : public LinkEnd {
   std::shared_ptr<Vm> vm_;
   bool vm_loaded_ = false;  // the SVM has been given a state
   bool vm_starting_ = false;
-  ImageId run_ = 0;                    // the image that the SVM was continued from
-  std::uint64_t stopped_digest_ = 0;   // the SVM's state when it was stopped
-  bool applied_while_fenced_ = false;  // of the latest image
-  bool threw_part_away_ = false;       // of an image, since the latest was applied
+  ImageId run_ = 0;                       // the image that the SVM was continued from
+  std::shared_ptr<const Image> resting_;  // the image whose state the resting SVM has
+  std::uint64_t stopped_digest_ = 0;      // the SVM's state when it was stopped
+  bool applied_while_fenced_ = false;     // of the latest image
+  bool threw_part_away_ = false;          // of an image, since the latest was applied
 
   std::shared_ptr<const Image> staged_;
   std::uint64_t stream_ = 0;  // counts page streams; a page of an older one is void
   enum class Streaming : std::uint8_t { nothing, live_sync, image } streaming_ = Streaming::nothing;
   std::optional<IncomingImage> incoming_;
+  std::deque<PagePart> early_pages_;  // of the next image, while the one before is applied
 };
 
 }  // namespace twinstep::sim

@@ -22,6 +22,7 @@ void Host::carry_out(const session::StartVm& /*effect*/) {
 }
 
 void Host::carry_out(const session::KillVm& /*effect*/) {
+  resting_.reset();
   if (vm_) {
     vm_->stop();
     vm_.reset();
@@ -47,16 +48,18 @@ void Host::carry_out(const session::PausePrimary& effect) {
   if (!vm_) return fail(session::Step::pause_primary);
   plane_->gate_input();
   const bool takes_long = context_.random.chance(0.05);
-  later(context_.random.between(kMillisecond / 3, 3 * kMillisecond), [this, epoch = effect.epoch, takes_long] {
+  if (effect.svm_rests) context_.mark("began an epoch in which the SVM rests");
+  later(context_.random.between(kMillisecond / 3, 3 * kMillisecond), [this, effect, takes_long] {
     if (!vm_) return fail(session::Step::pause_primary);
     vm_->stop();
-    later(context_.random.between(kMillisecond, takes_long ? 60 * kMillisecond : 8 * kMillisecond), [this, epoch] {
+    later(context_.random.between(kMillisecond, takes_long ? 60 * kMillisecond : 8 * kMillisecond), [this, effect] {
+      const std::uint32_t epoch = effect.epoch;
       if (!vm_) return fail(session::Step::pause_primary);
       auto image = std::make_shared<Image>();
       image->id = checkers_.output.image_made(index_, vm_->guest.state);
       image->epoch = epoch;
       image->state = vm_->guest.state;
-      image->bases = plane_->begin_epoch(epoch, image->id);
+      image->bases = plane_->begin_epoch(epoch, image->id, effect.svm_rests);
       image->translations = plane_->translations();
       staged_ = std::move(image);
       vm_->start(0);
@@ -77,8 +80,8 @@ void Host::carry_out(const session::StopSvm& effect) {
   });
 }
 
-void Host::carry_out(const session::ApplyImage& /*effect*/) {
-  later(context_.random.between(2 * kMillisecond, 10 * kMillisecond), [this] {
+void Host::carry_out(const session::ApplyImage& effect) {
+  later(context_.random.between(2 * kMillisecond, 10 * kMillisecond), [this, rests = effect.svm_rests] {
     if (!vm_ || !incoming_ || !incoming_->image) return fail(session::Step::apply_image);
     const auto incoming = std::exchange(incoming_, std::nullopt);
     const Image& image = *incoming->image;
@@ -89,9 +92,29 @@ void Host::carry_out(const session::ApplyImage& /*effect*/) {
     vm_loaded_ = true;
     threw_part_away_ = false;
     applied_while_fenced_ = view()->state == session::State::fenced;
+    if (rests) {
+      plane_->standby_stop(image.epoch);
+      plane_->standby_start(image);
+      resting_ = incoming->image;
+      finish_with(session::ApplyDone{image.epoch});
+      for (auto early = std::exchange(early_pages_, {}); const PagePart& part : early) link_page(part);
+      return;
+    }
+    resting_.reset();
     plane_->standby_start(image);
     restart_vm(image.state.digest(), context_.random.between(2 * kMillisecond, 20 * kMillisecond));
     finish_with(session::ApplyDone{image.epoch});
+  });
+}
+
+void Host::carry_out(const session::WakeSvm& /*effect*/) {
+  later(context_.random.between(2 * kMillisecond, 10 * kMillisecond), [this] {
+    if (!vm_ || !resting_) return fail(session::Step::apply_image);
+    context_.mark("woke an SVM that rested");
+    const auto image = std::exchange(resting_, nullptr);
+    plane_->standby_wake(*image);
+    restart_vm(image->state.digest(), context_.random.between(2 * kMillisecond, 20 * kMillisecond));
+    finish_with(session::ApplyDone{image->epoch});
   });
 }
 
@@ -198,9 +221,13 @@ void Host::stream_broken() {
 void Host::drop_incoming() {
   if (incoming_ && !incoming_->told && incoming_->count > 0) threw_part_away_ = true;
   incoming_.reset();
+  early_pages_.clear();
 }
 
 void Host::link_page(const PagePart& part) {
+  // While the SVM rests, images come unasked. The next one waits in the stream until the one before was applied.
+  if (incoming_ && incoming_->told && view()->svm_rests) return early_pages_.push_back(part);
+  if (!incoming_ && resting_) incoming_.emplace().epoch = part.image->epoch;
   if (!incoming_ || incoming_->epoch != part.image->epoch || incoming_->told) return;
   if (incoming_->image && incoming_->image != part.image) return;
   incoming_->image = part.image;

@@ -60,6 +60,10 @@ void Plane::hold(const Packet& packet) {
   compare::Effects effects;
   comparer_->on_frame(id, frame, held.bytes, context_.now(), effects);
   carry_out(effects);
+  if (held_.contains(id) && std::exchange(tell_of_output_, false)) {
+    context_.mark("diverged: output");
+    ports_.diverged(comparer_->epoch(), compare::Cause::output);
+  }
 }
 
 void Plane::produce(const Packet& packet) {
@@ -272,7 +276,7 @@ void Plane::ungate_input() {
   for (auto gated = std::exchange(gated_, {}); Packet & packet : gated) deliver_inbound(std::move(packet));
 }
 
-std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId image) {
+std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId image, bool svm_rests) {
   if (!comparer_) {
     comparer_.emplace(digest_key(), compare::Limits{});
     gate_ = Gate::hold;
@@ -281,6 +285,8 @@ std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId i
   auto bases = comparer_->begin_epoch(epoch, context_.now());
   epoch_ = epoch;
   image_ = image;
+  tell_of_output_ = svm_rests;
+  rested_ = rested_ || svm_rests;
   // What the PVM has not read yet belongs to the new epoch, and the SVM must get it too.
   for (const Packet& unread : vm_->tap) ports_.to_link(Mirrored{epoch_, unread});
   ungate_input();
@@ -308,6 +314,7 @@ void Plane::commit(std::uint32_t epoch) {
 
 void Plane::compare_from(std::uint32_t epoch, Nanos hold_ns) {
   if (!comparer_) return;
+  if (rested_) context_.mark("compared again after a rest");
   comparer_->set_hold(hold_ns);
   comparer_->svm_running(epoch, context_.now());
   schedule_tick();
@@ -368,6 +375,15 @@ void Plane::standby_resume() {
   // What has come for the new epoch is in numbers that the old one does not share.
   vm_->tap.clear();
   standing_ = before_;
+}
+
+void Plane::standby_wake(const Image& image) {
+  // A checkpoint that never came to be may have begun to stop the SVM for its own epoch.
+  if (standing_.epoch != image.epoch) {
+    standing_ = before_;
+    vm_->tap.clear();
+  }
+  tracker_->begin_epoch(image.epoch, image.bases);
 }
 
 void Plane::carry_over_flows() {

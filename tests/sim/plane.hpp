@@ -43,7 +43,7 @@ class Plane {
   void open();
   void gate_input() { input_gated_ = true; }
   void ungate_input();
-  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, ImageId image);
+  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, ImageId image, bool svm_rests);
   void commit(std::uint32_t epoch);
   void compare_from(std::uint32_t epoch, Nanos hold_ns);
   void release_all();
@@ -55,6 +55,7 @@ class Plane {
   void standby_stop(std::uint32_t epoch);
   void standby_start(const Image& image);
   void standby_resume();
+  void standby_wake(const Image& image);
   void take_over();
 
  private:
@@ -110,6 +111,8 @@ class Plane {
   ImageId image_ = 0;
   std::uint32_t epoch_ = 0;
   bool input_gated_ = false;
+  bool tell_of_output_ = false;  // the SVM rests, and no frame was held in this epoch yet
+  bool rested_ = false;          // in this epoch or an earlier one
   std::deque<Packet> gated_;
   std::vector<ts_record> epoch_records_;  // kept for Planted::keep_old_digests only
   std::optional<Nanos> tick_at_;

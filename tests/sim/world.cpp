@@ -48,6 +48,11 @@ Outcome World::run() {
     const Nanos every = random.between(100 * kMillisecond, 400 * kMillisecond);
     scheduler.after(every, [this, host, every] { hosts_[host]->keep_protected(every); });
   }
+  for (const HostIndex host : {kHostA, kHostB}) {
+    if (!random.chance(0.3)) continue;
+    const Nanos at = random.between(200 * kMillisecond, kFaultsEnd);
+    scheduler.after(at, [this, host, mode = draw_mode(random)] { hosts_[host]->operator_mode(mode); });
+  }
   scheduler.after(random.between(100 * kMillisecond, 600 * kMillisecond), [this] { client_.start(); });
   watch();
   while (!over() && scheduler.run_one()) {

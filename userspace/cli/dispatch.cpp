@@ -24,11 +24,19 @@ Output help(std::string text) {
   return {nullptr, std::move(text), true};
 }
 
-/// [name NAME], after the command.
-Result<ordered_json> arguments(const Words& words, std::size_t from) {
+/// [name NAME] and the command's value, after the command.
+Result<ordered_json> arguments(const Words& words, std::size_t from, const Command& command) {
   ordered_json found = ordered_json::object();
+  Words known = {"name"};
+  known.insert(known.end(), command.values.begin(), command.values.end());
   for (std::size_t i = from; i < words.size(); i += 2) {
-    const auto keyword = resolve(words[i], {"name"}, "argument");
+    const auto keyword = resolve(words[i], known, "argument");
+    if (keyword && *keyword != "name") {
+      if (found.contains(command.name)) return fail("'" + *keyword + "' is one value too many");
+      found[command.name] = *keyword;
+      --i;  // it stands alone
+      continue;
+    }
     if (!keyword) return tl::unexpected(keyword.error());
     if (i + 1 == words.size()) return fail("'" + *keyword + "' needs a value");
     if (found.contains(*keyword)) return fail("'" + *keyword + "' is given twice");
@@ -44,10 +52,12 @@ Result<Output> run_object(const Options& options, const Object& object, const Wo
   if (!name) return tl::unexpected(name.error());
   if (*name == "help") return help("Usage:\n" + object.usage);
   const auto command = std::ranges::find(object.commands, *name, &Command::name);
-  const auto given = arguments(words, 2);
+  const auto given = arguments(words, 2, *command);
   if (!given) return tl::unexpected(given.error());
   if (command->needs_name && !given->contains("name"))
     return fail("which VM? say: twinstep " + object.name + " " + *name + " name NAME");
+  if (!command->values.empty() && !given->contains(command->name))
+    return fail("which " + *name + "? say: twinstep " + object.name + " help");
 
   ordered_json request = {{"object", object.name}, {"command", *name == "list" ? "show" : *name}};
   request.update(*given);

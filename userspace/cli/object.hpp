@@ -9,8 +9,9 @@ namespace twinstep::cli {
 /// What can be done with an object: one request to the daemon.
 struct Command {
   std::string name;
-  bool needs_name;  ///< acts on one VM, which must be given by `name`
-  bool changes;     ///< success prints nothing (null in JSON)
+  bool needs_name;                       ///< acts on one VM, which must be given by `name`
+  bool changes;                          ///< success prints nothing (null in JSON)
+  std::vector<std::string> values = {};  ///< of which one must be given, and goes out under the command's name
 };
 
 /// One OBJECT of the command line: its commands, and how it is shown as text.

@@ -9,15 +9,18 @@ Object vm_object() {
            {"list", false, false},
            {"protect", true, true},
            {"cancel", true, true},
-           {"failover", true, true}},
+           {"failover", true, true},
+           {"mode", true, true, {"colo", "periodic", "auto"}}},
           "twinstep vm { show | list } [name NAME]\n"
           "twinstep vm protect name NAME\n"
           "twinstep vm cancel name NAME\n"
-          "twinstep vm failover name NAME\n",
+          "twinstep vm failover name NAME\n"
+          "twinstep vm mode name NAME { colo | periodic | auto }\n",
           {"id", "name"},
           {{"state", "role"},
            {"owner", "secondary", "generation", "epoch"},
            {"sync_round", "sync_pages_left", "sync_bytes_per_s", "sync_left_ns", "sync_slowdown_percent"},
+           {"mode", "mode_effective", "mode_reason"},
            {"checkpoints", "checkpoints_by_cause", "checkpoints_verified"},
            {"pause_ns_p50", "pause_ns_max", "hold_ns", "detect_ns"},
            {"pages_sent", "bytes_sent", "pid"},

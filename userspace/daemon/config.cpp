@@ -84,6 +84,12 @@ Nanos milliseconds(ConfigTable& table, std::string_view key, Nanos fallback_ns, 
   return table.integer(key, fallback_ns / kMillisecond, min, max) * kMillisecond;
 }
 
+checkpoint::Mode mode(ConfigTable& table, std::string_view key, checkpoint::Mode fallback) {
+  const auto value = checkpoint::mode_of(table.string(key, checkpoint::to_string(fallback)));
+  if (!value) table.error(key, "must be \"colo\", \"periodic\" or \"auto\"");
+  return value.value_or(fallback);
+}
+
 HostConfig read_host(ConfigTable table) {
   HostConfig host;
   host.name = name(table, "name");
@@ -125,6 +131,7 @@ TimingConfig read_timing(ConfigTable table) {
   timing.peer_timeout_ns = milliseconds(table, "peer_timeout_ms", timing.peer_timeout_ns, 10, 60000);
   timing.epoch_max_ns = milliseconds(table, "epoch_ms_max", timing.epoch_max_ns, 100, 600000);
   timing.hold_initial_ns = milliseconds(table, "hold_ms_initial", timing.hold_initial_ns, 20, 500);
+  timing.period_ns = milliseconds(table, "period_ms", timing.period_ns, 1, 10000);
   if (timing.peer_timeout_ns < kHeartbeatsInTimeoutMin * timing.heartbeat_ns)
     table.error("peer_timeout_ms",
                 "must be at least three times heartbeat_ms, or one late heartbeat ends the protection");
@@ -180,6 +187,7 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   vm.qemu_args = table.strings("qemu_args");
   vm.nic_model = table.string("nic_model", vm.nic_model);
   vm.guest_offloads = guest_offloads(table);
+  vm.mode = mode(table, "mode", vm.mode);
   vm.limits = read_limits(table.table("limits"));
   if (vm.home != config.host.name && vm.home != config.peer.name)
     table.error("home", "must be one of the two hosts, \"" + config.host.name + "\" or \"" + config.peer.name + "\"");

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/checkpoint/mode.hpp"
 #include "core/result.hpp"
 #include "core/time.hpp"
 #include "io/tap/tap.hpp"
@@ -40,6 +41,7 @@ struct TimingConfig {
       300 * kMillisecond;             ///< 10..60000 ms and at least 3 heartbeats: silence that means a lost peer
   Nanos epoch_max_ns = 10 * kSecond;  ///< 100..600000 ms: longest time between checkpoints
   Nanos hold_initial_ns = 100 * kMillisecond;  ///< 20..500 ms: HOLD until a checkpoint was measured
+  Nanos period_ns = 25 * kMillisecond;         ///< 1..10000 ms: mode periodic, time between checkpoints
 };
 
 /// How the memory of the VMs is copied to the other host.
@@ -71,6 +73,7 @@ struct VmConfig {
   std::vector<std::string> qemu_args;
   std::string nic_model = "virtio-net-pci";
   io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
+  checkpoint::Mode mode = checkpoint::Mode::colo;
   VmLimits limits;
 };
 

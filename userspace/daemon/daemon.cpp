@@ -142,6 +142,15 @@ Result<json> Daemon::answer_vms(const json& request, Result<json> (Vm::*question
   return all;
 }
 
+Result<json> Daemon::set_mode(const json& request) {
+  const auto mode = checkpoint::mode_of(request.value("mode", ""));
+  if (!mode) return fail("which mode? say: vm mode name NAME { colo | periodic | auto }");
+  const std::string name = request.value("name", "");
+  Vm* vm = find(name);
+  if (vm == nullptr) return fail("there is no VM '" + name + "' in this host's configuration");
+  return vm->set_mode(*mode);
+}
+
 Result<json> Daemon::command(const json& request) {
   const std::string object = request.value("object", "");
   const std::string verb = request.value("command", "");
@@ -157,6 +166,7 @@ Result<json> Daemon::command(const json& request) {
     if (verb == "protect") return answer_vms(request, &Vm::protect);
     return answer_vms(request, verb == "cancel" ? &Vm::cancel : &Vm::fail_over);
   }
+  if (object == "vm" && verb == "mode") return set_mode(request);
   return fail("twinstepd knows no '" + object + " " + verb + "'");
 }
 

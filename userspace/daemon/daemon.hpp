@@ -35,6 +35,7 @@ class Daemon {
   void deliver(wire::Envelope&& envelope);
   nlohmann::json answer(const nlohmann::json& request);
   Result<nlohmann::json> answer_vms(const nlohmann::json& request, Result<nlohmann::json> (Vm::*question)());
+  Result<nlohmann::json> set_mode(const nlohmann::json& request);
   Result<nlohmann::json> command(const nlohmann::json& request);
   Vm* find(const std::string& name);
 

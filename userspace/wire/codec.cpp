@@ -13,7 +13,7 @@ using session::Message;
 using session::MessageType;
 
 constexpr auto kTypeFirst = static_cast<std::uint16_t>(MessageType::prepare);
-constexpr auto kTypeLast = static_cast<std::uint16_t>(MessageType::taken_over);
+constexpr auto kTypeLast = static_cast<std::uint16_t>(MessageType::rest_request);
 
 /// The header for `payload` (text and body), and then the payload.
 std::vector<std::byte> assemble(Header header, std::span<const std::byte> text, std::span<const std::byte> body) {

@@ -28,6 +28,8 @@ const char* to_string(Cause cause) {
       return "base";
     case Cause::pressure:
       return "pressure";
+    case Cause::output:
+      return "output";
   }
   return "unknown";
 }

@@ -22,6 +22,7 @@ enum class Cause : std::uint8_t {
   datagram,  ///< a datagram, ARP or other frame waited the hold time for its twin
   base,      ///< both sides start the epoch of a flow at different places (flow older than the protection)
   pressure,  ///< held frames or flows reached their limit
+  output,    ///< no disagreement: output waits in an epoch in which the SVM rests (the packet plane says so)
 };
 const char* to_string(Cause cause);
 

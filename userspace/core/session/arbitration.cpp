@@ -106,8 +106,8 @@ void Machine::Handler::granted(Question question) {
       send(MessageType::registered, m.view_.epoch);
       if (m.peer_lost_) {
         claim_solo();
-      } else if (m.svm_ran_early_) {
-        compare_again();
+      } else if (m.svm_ran_early_ || m.next_rests_) {
+        begin_next_epoch();
       } else {
         enter(Phase::wait_running, m.config_.step_timeout_ns);
       }

@@ -17,6 +17,7 @@ struct Machine::Handler {
   void on(const OpProtect& event);
   void on(const OpFailover& event);
   void on(const OpCancel& event);
+  void on(const OpMode& event);
   void on(const PeerConnected& event);
   void on(const PeerDisconnected& event);
   void on(const PeerHeard& event);
@@ -57,7 +58,8 @@ struct Machine::Handler {
   void begin_checkpoint(checkpoint::Cause cause);
   void checkpoint_if_due();
   void committed();
-  void compare_again();
+  void pause(bool svm_ran);
+  void begin_next_epoch();
   void lose_secondary(const std::string& reason);
   void stay_solo(const std::string& reason);
   void claim_solo();
@@ -65,8 +67,11 @@ struct Machine::Handler {
 
   // Secondary (secondary.cpp)
   void secondary_message(const Message& message);
+  void stop_for(const Message& request);
+  bool expects_image() const;
   void accept_prepare(const Message& message);
   void decide(const std::string& reason, Nanos delay_ns);
+  void revive();
   void take_over_when_whole();
   void take_over();
   void give_up(const std::string& reason);

@@ -7,7 +7,7 @@
 
 namespace twinstep::session {
 
-Machine::Machine(Config config) : config_(std::move(config)), policy_(config_.policy) {}
+Machine::Machine(Config config) : config_(std::move(config)), policy_(config_.policy, config_.mode) {}
 
 Effects Machine::step(const Event& event, Nanos now) {
   Effects out;
@@ -100,9 +100,10 @@ void Machine::Handler::on(const StepFailed& event) {
       return;
     case Step::receive_image:
       // The primary ends the protection when it is told; until then this side can still take over as it was.
-      if (m.view_.role != Role::secondary || m.phase_ != Phase::receiving) return;
+      if (m.view_.role != Role::secondary || !expects_image()) return;
       out.emplace_back(StopStreams{});
-      if (m.committed_epoch_ != 0) out.emplace_back(ResumeSvm{});  // before, it has no state to run in
+      // Before the first image it has no state to run in; one that rests is woken only to take over.
+      if (m.committed_epoch_ != 0 && !m.view_.svm_rests) out.emplace_back(ResumeSvm{});
       enter(Phase::broken);
       send(MessageType::secondary_gone, 0, reason);
       return;
@@ -164,8 +165,11 @@ void Machine::Handler::reset_protection() {
   m.output_held_ = false;
   m.peer_lost_ = false;
   m.svm_ran_early_ = false;
+  m.next_rests_ = false;
+  m.view_.svm_rests = false;
   m.diverged_early_.reset();
   m.committed_epoch_ = 0;
+  m.early_request_.reset();
   m.promote_granted_ = false;
 }
 
@@ -209,6 +213,8 @@ const char* to_string(MessageType type) {
       return "failover_request";
     case MessageType::taken_over:
       return "taken_over";
+    case MessageType::rest_request:
+      return "rest_request";
   }
   return "unknown";
 }

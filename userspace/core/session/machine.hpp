@@ -37,6 +37,11 @@ struct OpFailover {
 struct OpCancel {
   std::uint64_t op = 0;
 };
+/// An operator chooses how the VM is protected; takes effect by a checkpoint if it is protected now.
+struct OpMode {
+  std::uint64_t op = 0;
+  checkpoint::Mode mode = checkpoint::Mode::colo;
+};
 struct PeerConnected {};
 /// The control connection broke: the peer's daemon ended, or the link did.
 struct PeerDisconnected {
@@ -66,7 +71,7 @@ struct SvmStopDone {
 struct ImageReceived {
   std::uint32_t epoch = 0;
 };
-/// The SVM has the image's state and runs.
+/// The SVM has the image's state, and runs if that was asked for.
 struct ApplyDone {
   std::uint32_t epoch = 0;
 };
@@ -97,7 +102,7 @@ struct Diverged {
 /// Time passed; to be given at next_deadline() at the latest.
 struct Tick {};
 
-using Event = std::variant<Boot, OpProtect, OpFailover, OpCancel, PeerConnected, PeerDisconnected, PeerHeard,
+using Event = std::variant<Boot, OpProtect, OpFailover, OpCancel, OpMode, PeerConnected, PeerDisconnected, PeerHeard,
                            MessageReceived, VmStarted, VmDied, LiveSyncDone, PauseDone, SvmStopDone, ImageReceived,
                            ApplyDone, StepFailed, ArbiterAnswered, Diverged, Tick>;
 
@@ -128,6 +133,8 @@ struct StopStreams {};
 /// cases the VM runs afterwards, and from begin_epoch on its output is held.
 struct PausePrimary {
   std::uint32_t epoch = 0;
+  bool svm_ran = true;     ///< and `svm_stopped` told which pages it wrote; false: it has rested, and wrote none
+  bool svm_rests = false;  ///< in the new epoch: the packet plane says when output waits (compare::Cause::output)
 };
 /// Primary: send what PausePrimary staged -> StepFailed{stream_image}; success shows by the peer's `committed`.
 struct StreamImage {
@@ -138,8 +145,15 @@ struct StreamImage {
 struct StopSvm {
   std::uint32_t epoch = 0;
 };
-/// Secondary: write the image into the SVM and continue it -> ApplyDone | StepFailed{apply_image}.
+/// Secondary: write the image into the SVM and continue it, or let it rest: keep its device state for WakeSvm, and
+/// expect the next image -> ApplyDone | StepFailed{apply_image}.
 struct ApplyImage {
+  std::uint32_t epoch = 0;
+  bool svm_rests = false;
+};
+/// Secondary: continue the SVM that rests in the state of the image that was applied last -> ApplyDone |
+/// StepFailed{apply_image}.
+struct WakeSvm {
   std::uint32_t epoch = 0;
 };
 /// Secondary: the SVM continues in the state in which StopSvm left it.
@@ -173,7 +187,7 @@ struct Journal {
 };
 
 using Effect = std::variant<StartVm, KillVm, Send, ArbiterSwap, ArbiterRead, PrepareStandby, LiveSync, StopStreams,
-                            PausePrimary, StreamImage, StopSvm, ApplyImage, ResumeSvm, OpenGate, CommitOutput,
+                            PausePrimary, StreamImage, StopSvm, ApplyImage, WakeSvm, ResumeSvm, OpenGate, CommitOutput,
                             CompareFrom, ReleaseAll, ShutGate, TakeOver, Reply, Journal>;
 using Effects = std::vector<Effect>;
 
@@ -191,6 +205,7 @@ struct Config {
   Nanos commit_timeout_ns = 30 * kSecond;   ///< the peer receives an image
   Nanos arbiter_retry_ns = 100 * kMillisecond;
   checkpoint::PolicyLimits policy;
+  checkpoint::Mode mode = checkpoint::Mode::colo;
 };
 
 enum class Role : std::uint8_t { none, primary, secondary };
@@ -214,6 +229,7 @@ struct View {
   std::uint32_t epoch = 0;
   std::uint64_t checkpoints = 0;  ///< completed, the initial one included
   std::map<std::string, std::uint64_t> checkpoints_by_cause;
+  bool svm_rests = false;     ///< protected, and nothing is compared
   std::string last_reason;    ///< why the latest role change happened
   Nanos peer_lost_at_ns = 0;  ///< when the peer was found lost; 0: never
   Nanos detect_ns = 0;        ///< from the peer's last sign of life until then
@@ -235,7 +251,7 @@ class Machine {
   const View& view() const { return view_; }
   /// Why the checkpoint under way, or else the latest one, was taken.
   checkpoint::Cause checkpoint_cause() const { return cause_; }
-  Nanos hold_ns() const { return policy_.hold_ns(); }
+  const checkpoint::Policy& policy() const { return policy_; }
 
  private:
   /// Where a primary stands in a checkpoint, or a secondary in its part of it.
@@ -288,13 +304,16 @@ class Machine {
   bool output_held_ = false;    // PausePrimary was ordered since the gate was last open
   bool peer_lost_ = false;      // found while a question was open
   bool svm_ran_early_ = false;  // svm_running came while registering
+  bool next_rests_ = false;     // the SVM, in the epoch that the checkpoint under way begins
   checkpoint::Cause cause_ = checkpoint::Cause::initial;
   std::optional<Diverged> diverged_early_;  // of an epoch whose checkpoint isn't over
   Nanos requested_at_ns_ = 0;
 
   // Secondary
-  std::uint32_t committed_epoch_ = 0;  // 0: no whole image yet
-  bool promote_granted_ = false;       // the arbiter's record is ours; waits for ApplyDone
+  std::uint32_t committed_epoch_ = 0;     // 0: no whole image yet
+  std::optional<Message> early_request_;  // came while the image before was applied
+  bool rest_asked_ = false;               // by the request that the image under way answers
+  bool promote_granted_ = false;          // the arbiter's record is ours; waits for ApplyDone
 };
 
 }  // namespace twinstep::session

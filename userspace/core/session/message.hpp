@@ -15,6 +15,8 @@ namespace twinstep::session {
 ///   [image of epoch e on the page stream]             P has paused, saved, staged and continued the PVM
 ///   S committed(e)                                    S holds the whole verified image: old output may go out
 ///   S svm_running(e)                                  S has applied it and continued the SVM: compare again
+///   P rest_request(e) --> S svm_stopped(e)            as checkpoint_request, but the SVM rests from then on: S keeps
+///                                                     this image and those that follow unasked, and commits each
 ///   P registered                                      after the first commit: the arbiter names S as secondary
 ///   P primary_gone                                    the PVM ended, or an operator wants S to take over
 ///   S secondary_gone / P abort                        protection ends, P goes on solo
@@ -34,6 +36,7 @@ enum class MessageType : std::uint8_t {
   abort,
   failover_request,
   taken_over,
+  rest_request,
 };
 const char* to_string(MessageType type);
 

@@ -52,6 +52,13 @@ void Machine::Handler::on(const OpCancel& event) {
   stay_solo("an operator cancelled the synchronisation");
 }
 
+void Machine::Handler::on(const OpMode& event) {
+  m.policy_.set_mode(event.mode);
+  journal(std::string("mode ") + checkpoint::to_string(event.mode));
+  out.emplace_back(Reply{event.op, {}});
+  checkpoint_if_due();
+}
+
 void Machine::Handler::primary_message(const Message& message) {
   switch (message.type) {
     case MessageType::prepared:
@@ -64,9 +71,7 @@ void Machine::Handler::primary_message(const Message& message) {
       return;
     case MessageType::svm_stopped:
       if (m.phase_ != Phase::wait_svm_stop || message.epoch != m.view_.epoch + 1) return;
-      enter(Phase::pausing);
-      m.output_held_ = true;
-      out.emplace_back(PausePrimary{message.epoch});
+      pause(true);
       return;
     case MessageType::committed:
       if (m.phase_ == Phase::wait_commit && message.epoch == m.view_.epoch) committed();
@@ -74,7 +79,7 @@ void Machine::Handler::primary_message(const Message& message) {
     case MessageType::svm_running:
       if (message.epoch != m.view_.epoch) return;
       if (m.phase_ == Phase::registering) m.svm_ran_early_ = true;
-      if (m.phase_ == Phase::wait_running) compare_again();
+      if (m.phase_ == Phase::wait_running) begin_next_epoch();
       return;
     case MessageType::secondary_gone:
       lose_secondary(m.config_.peer + ": " + message.text);
@@ -87,6 +92,7 @@ void Machine::Handler::primary_message(const Message& message) {
       return;
     case MessageType::prepare:
     case MessageType::checkpoint_request:
+    case MessageType::rest_request:
     case MessageType::registered:
     case MessageType::primary_gone:
     case MessageType::abort:
@@ -101,8 +107,21 @@ void Machine::Handler::on(const LiveSyncDone& /*event*/) {
 void Machine::Handler::begin_checkpoint(checkpoint::Cause cause) {
   m.cause_ = cause;
   m.requested_at_ns_ = now;
+  m.next_rests_ = !m.policy_.on_checkpoint_begun(cause, now);
+  if (m.next_rests_ != m.view_.svm_rests)
+    journal((m.next_rests_ ? "the secondary rests: " : "output is compared again: ") + m.policy_.reason());
+  if (m.view_.svm_rests && m.next_rests_) {
+    pause(false);  // nothing to stop over there
+    return;
+  }
   enter(Phase::wait_svm_stop, m.config_.step_timeout_ns);
-  send(MessageType::checkpoint_request, m.view_.epoch + 1);
+  send(m.next_rests_ ? MessageType::rest_request : MessageType::checkpoint_request, m.view_.epoch + 1);
+}
+
+void Machine::Handler::pause(bool svm_ran) {
+  enter(Phase::pausing);
+  m.output_held_ = true;
+  out.emplace_back(PausePrimary{m.view_.epoch + 1, svm_ran, m.next_rests_});
 }
 
 void Machine::Handler::checkpoint_if_due() {
@@ -123,6 +142,7 @@ void Machine::Handler::on(const Diverged& event) {
 void Machine::Handler::on(const PauseDone& event) {
   if (m.view_.role != Role::primary || m.phase_ != Phase::pausing) return;
   m.view_.epoch = event.epoch;
+  m.policy_.on_pause_done(now);
   enter(Phase::wait_commit, m.config_.commit_timeout_ns);
   out.emplace_back(StreamImage{event.epoch});
 }
@@ -130,7 +150,11 @@ void Machine::Handler::on(const PauseDone& event) {
 void Machine::Handler::committed() {
   if (m.registered_) {
     out.emplace_back(CommitOutput{m.view_.epoch});
-    enter(Phase::wait_running, m.config_.step_timeout_ns);
+    if (m.next_rests_) {
+      begin_next_epoch();
+    } else {
+      enter(Phase::wait_running, m.config_.step_timeout_ns);
+    }
     return;
   }
   // The secondary may promote itself from here on, so the arbiter has to know it before the first output leaves.
@@ -139,14 +163,15 @@ void Machine::Handler::committed() {
   ask(Question::register_secondary, record, Record{record.generation + 1, m.config_.self, m.config_.peer});
 }
 
-void Machine::Handler::compare_again() {
+void Machine::Handler::begin_next_epoch() {
   enter(Phase::idle);
   m.svm_ran_early_ = false;
   ++m.view_.checkpoints;
   ++m.view_.checkpoints_by_cause[checkpoint::to_string(m.cause_)];
   m.policy_.on_checkpoint_done(m.cause_, m.requested_at_ns_, now);
-  m.policy_.on_epoch_started(now);
-  out.emplace_back(CompareFrom{m.view_.epoch, m.policy_.hold_ns()});
+  m.policy_.on_epoch_started(!m.next_rests_, now);
+  m.view_.svm_rests = m.next_rests_;
+  if (!m.next_rests_) out.emplace_back(CompareFrom{m.view_.epoch, m.policy_.hold_ns()});
   const auto early = std::exchange(m.diverged_early_, std::nullopt);
   if (early && early->epoch == m.view_.epoch) m.policy_.on_diverged(early->cause, now);
   checkpoint_if_due();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The secondary's part: being made, checkpoints, taking over.
+#include <utility>
+
 #include "core/session/handler.hpp"
 
 namespace twinstep::session {
@@ -26,9 +28,8 @@ void Machine::Handler::accept_prepare(const Message& message) {
 void Machine::Handler::secondary_message(const Message& message) {
   switch (message.type) {
     case MessageType::checkpoint_request:
-      if (m.phase_ != Phase::idle || m.view_.state == State::fenced || m.view_.state == State::starting) return;
-      enter(Phase::stopping);
-      out.emplace_back(StopSvm{message.epoch});
+    case MessageType::rest_request:
+      stop_for(message);
       return;
     case MessageType::registered:
       if (m.view_.state != State::syncing) return;
@@ -56,12 +57,23 @@ void Machine::Handler::secondary_message(const Message& message) {
   }
 }
 
+void Machine::Handler::stop_for(const Message& request) {
+  if (m.view_.state == State::fenced || m.view_.state == State::starting) return;
+  if (m.phase_ == Phase::applying) {  // a primary doesn't wait for that while the SVM rests
+    m.early_request_ = request;
+    return;
+  }
+  if (m.phase_ != Phase::idle) return;
+  m.rest_asked_ = request.type == MessageType::rest_request;
+  enter(Phase::stopping);
+  out.emplace_back(StopSvm{request.epoch});
+}
+
 void Machine::Handler::on(const SvmStopDone& event) {
   if (m.view_.role != Role::secondary || m.phase_ != Phase::stopping) return;
   if (m.view_.state == State::fenced) {  // the primary was lost meanwhile: go on as before
-    out.emplace_back(ResumeSvm{});
-    enter(Phase::idle);
-    if (m.promote_granted_) take_over();
+    revive();
+    if (m.phase_ == Phase::idle && m.promote_granted_) take_over();
     return;
   }
   enter(Phase::receiving);
@@ -69,18 +81,31 @@ void Machine::Handler::on(const SvmStopDone& event) {
 }
 
 void Machine::Handler::on(const ImageReceived& event) {
-  if (m.view_.role != Role::secondary || m.phase_ != Phase::receiving) return;
+  if (m.view_.role != Role::secondary || !expects_image()) return;
+  if (m.phase_ == Phase::receiving) m.view_.svm_rests = m.rest_asked_;
   m.committed_epoch_ = event.epoch;
   m.view_.epoch = event.epoch;
   enter(Phase::applying);
   send(MessageType::committed, event.epoch);
-  out.emplace_back(ApplyImage{event.epoch});
+  out.emplace_back(ApplyImage{event.epoch, m.view_.svm_rests});
+}
+
+/// While the SVM rests, images come unasked.
+bool Machine::Handler::expects_image() const {
+  const bool unasked = m.phase_ == Phase::idle && m.view_.svm_rests && m.view_.state != State::fenced;
+  return m.phase_ == Phase::receiving || unasked;
 }
 
 void Machine::Handler::on(const ApplyDone& event) {
   if (m.view_.role != Role::secondary || m.phase_ != Phase::applying) return;
   enter(Phase::idle);
   ++m.view_.checkpoints;
+  const auto early = std::exchange(m.early_request_, std::nullopt);
+  if (m.view_.svm_rests) {
+    if (m.view_.state == State::fenced) revive();
+    if (early) stop_for(*early);
+    return;
+  }
   send(MessageType::svm_running, event.epoch);
   if (m.promote_granted_) take_over();
 }
@@ -95,13 +120,25 @@ void Machine::Handler::decide(const std::string& reason, Nanos delay_ns) {
     give_up(reason);
     return;
   }
+  const bool may_hold_a_part = expects_image();
   m.view_.state = State::fenced;
-  if (m.phase_ == Phase::receiving) {  // never a mixture: what is incomplete is thrown away
-    out.emplace_back(StopStreams{});
-    out.emplace_back(ResumeSvm{});
-  }
-  if (m.phase_ == Phase::receiving || m.phase_ == Phase::broken) enter(Phase::idle);
+  if (may_hold_a_part) out.emplace_back(StopStreams{});  // never a mixture: what is incomplete is thrown away
+  if (may_hold_a_part) revive();
+  if (m.phase_ == Phase::broken && m.view_.svm_rests) revive();
+  if (m.phase_ == Phase::broken) enter(Phase::idle);
   read_arbiter(Question::promote_read, delay_ns);
+}
+
+/// The SVM that was stopped, or rests, runs again in the latest whole state.
+void Machine::Handler::revive() {
+  if (m.view_.svm_rests) {
+    m.view_.svm_rests = false;
+    enter(Phase::applying);
+    out.emplace_back(WakeSvm{m.committed_epoch_});
+  } else {
+    out.emplace_back(ResumeSvm{});
+    enter(Phase::idle);
+  }
 }
 
 void Machine::Handler::take_over_when_whole() {

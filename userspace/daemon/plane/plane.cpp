@@ -211,8 +211,8 @@ void Plane::standby() {
   });
 }
 
-EpochFlows Plane::begin_epoch(std::uint32_t epoch) {
-  return impl_->call([self = impl_.get(), epoch] {
+EpochFlows Plane::begin_epoch(std::uint32_t epoch, bool svm_rests) {
+  return impl_->call([self = impl_.get(), epoch, svm_rests] {
     self->require_pairing();
     // While solo the programs have gone on alone.
     if (self->role != Role::primary) self->translator.refresh(io::monotonic_ns());
@@ -221,7 +221,7 @@ EpochFlows Plane::begin_epoch(std::uint32_t epoch) {
     self->drain_stopped();
     const Nanos now = io::monotonic_ns();
     EpochFlows flows;
-    flows.bases = self->primary.begin_epoch(epoch, self->tap, now);
+    flows.bases = self->primary.begin_epoch(epoch, svm_rests, self->tap, now);
     flows.translations = self->translator.refresh(now);
     return flows;
   });

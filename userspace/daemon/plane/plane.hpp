@@ -39,7 +39,8 @@ struct EpochFlows {
   std::vector<compare::FlowTranslation> translations;  ///< see Translator::refresh
 };
 
-/// Called on the plane's thread, at most once per epoch; passes the word on and calls nothing of the plane.
+/// Called on the plane's thread, at most once per epoch, and once more if it was Cause::output; passes the word on and
+/// calls nothing of the plane.
 using OnDiverged = std::function<void(std::uint32_t epoch, const compare::Diverged&)>;
 
 /// What a failover did.
@@ -91,9 +92,9 @@ class Plane {
   void standby();  ///< secondary: output is digested and goes nowhere, input comes from the link
 
   // Primary
-  /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. Returns where the flows
-  /// stand.
-  EpochFlows begin_epoch(std::uint32_t epoch);
+  /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. svm_rests: nothing is
+  /// compared in it, and on_diverged tells with Cause::output when output waits. Returns where the flows stand.
+  EpochFlows begin_epoch(std::uint32_t epoch, bool svm_rests = false);
   /// The PVM continued: gives it, and the SVM, what came in meanwhile, and opens the input.
   void resume_input();
   /// The checkpoint that began `epoch` is committed: lets the output of earlier epochs go.

@@ -36,10 +36,12 @@ void PrimarySide::pair(const compare::DigestKey& key) {
 
 void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
   const auto bytes = port_.bytes(frame);
+  const std::uint64_t held_before = comparer_->stats().frames_held;
   const auto parsed = compare::parse(bytes, port_.meta(frame), *key_);
   held_.at(frame.address / io::Umem::kChunkBytes) = {frame.length, translator_.on_output(parsed)};
   comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
+  tell_of_output(held_before);
   if (port_.umem().free_chunks() < kChunksLow)
     run(compare::Diverged{compare::Cause::pressure, "packet memory is nearly used up"});
 }
@@ -85,11 +87,19 @@ void PrimarySide::flush() {
   sender_.flush();
 }
 
-std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, const io::Tap& tap, Nanos now) {
+void PrimarySide::tell_of_output(std::uint64_t held_before) {
+  if (!tell_of_output_ || comparer_->stats().frames_held == held_before) return;
+  tell_of_output_ = false;
+  on_diverged_(comparer_->epoch(), {compare::Cause::output, "output waits"});
+}
+
+std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, bool svm_rests, const io::Tap& tap,
+                                                        Nanos now) {
   // What the PVM has not consumed is not in its saved state: both VMs get it when they continue, before anything newer.
   auto unread = tap.drain(inbound_frames_max_);
   inbound_.insert(inbound_.begin(), std::make_move_iterator(unread.begin()), std::make_move_iterator(unread.end()));
   auto bases = comparer_->begin_epoch(epoch, now);
+  tell_of_output_ = svm_rests;
   port_.set_epoch(epoch);
   return bases;
 }

@@ -33,7 +33,7 @@ class PrimarySide {
   /// Sends what earlier calls decided. Once after each batch.
   void flush();
 
-  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, const io::Tap& tap, Nanos now);
+  std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, bool svm_rests, const io::Tap& tap, Nanos now);
   void resume_input();
   void commit(std::uint32_t epoch);
   void release_all();
@@ -49,6 +49,7 @@ class PrimarySide {
 
  private:
   void carry_out();
+  void tell_of_output(std::uint64_t held_before);
   void run(const compare::Release& release);
   void run(const compare::Drop& drop);
   void run(const compare::SendFrame& frame);
@@ -75,6 +76,7 @@ class PrimarySide {
   std::vector<Held> held_;  // by chunk
   std::deque<std::vector<std::byte>> inbound_;
   std::optional<std::uint32_t> diverged_epoch_;
+  bool tell_of_output_ = false;  // the SVM rests, and this epoch's first held frame has not come yet
   std::optional<std::uint32_t> record_sequence_;
   std::uint64_t inbound_dropped_ = 0;
   std::uint64_t record_frames_lost_ = 0;

@@ -203,7 +203,7 @@ Result<memory::LiveRound> Vm::sync_round(std::uint64_t generation, const memory:
 }
 
 void Vm::carry_out(const session::PausePrimary& effect) {
-  auto entry = pause_primary(effect.epoch);
+  auto entry = pause_primary(effect);
   if (entry) {
     log_.add(std::move(*entry));
     return post(session::PauseDone{effect.epoch});
@@ -214,9 +214,11 @@ void Vm::carry_out(const session::PausePrimary& effect) {
   report(session::Step::pause_primary, tl::make_unexpected(entry.error()), session::PauseDone{});
 }
 
-Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
+Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   CheckpointEntry entry;
-  entry.epoch = epoch;
+  entry.epoch = effect.epoch;
+  pairing_.stream->wait();  // the image before was committed: its sender is at its end, if not quite over
+  if (!effect.svm_ran) pairing_.svm = {memory::PageBitmap(pairing_.svm.dirty.pages()), {}};
   entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
   // Beside the running VM: what is left for the pause is little.
   if (const auto prestaged = guest_->primary().prestage(pairing_.svm); !prestaged)
@@ -237,7 +239,7 @@ Result<CheckpointEntry> Vm::pause_primary(std::uint32_t epoch) {
   entry.pause.scan_ns = lap() - staged->copy_ns;
   if (const auto taken = take_page_checksums(); !taken) return tl::make_unexpected(taken.error());
   entry.pause.copy_ns = lap() + staged->copy_ns;
-  pairing_.flows = guest_->plane().begin_epoch(epoch);
+  pairing_.flows = guest_->plane().begin_epoch(effect.epoch, effect.svm_rests);
   entry.pause.scan_ns += lap();
   if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
   entry.pause.cont_ns = lap();
@@ -365,7 +367,8 @@ Result<void> Vm::stop_svm(std::uint32_t epoch) {
 }
 
 void Vm::carry_out(const session::ApplyImage& effect) {
-  report(session::Step::apply_image, apply_image(effect.epoch), session::ApplyDone{effect.epoch});
+  const auto applied = effect.svm_rests ? keep_image(effect.epoch) : apply_image(effect.epoch);
+  report(session::Step::apply_image, applied, session::ApplyDone{effect.epoch});
 }
 
 Result<void> Vm::apply_image(std::uint32_t epoch) {
@@ -381,6 +384,32 @@ Result<void> Vm::apply_image(std::uint32_t epoch) {
   if (const auto resumed = guest_->resume(); !resumed) return resumed;
   receive_next();
   return {};
+}
+
+Result<void> Vm::keep_image(std::uint32_t epoch) {
+  auto& memory = guest_->secondary();
+  auto flows = decode_epoch_flows(memory.image().meta());
+  if (!flows) return tl::make_unexpected(flows.error());
+  if (const auto applied = memory.apply(); !applied) return applied;
+  const auto state = memory.image().device_state();
+  pairing_.resting_state.assign(state.begin(), state.end());
+  pairing_.resting_flows = std::move(*flows);
+  if (const auto finished = memory.finish(); !finished) return tl::make_unexpected(finished.error());
+  // What clients send from here on waits in the tap: a woken SVM needs no retransmission of it.
+  guest_->plane().standby_stop(epoch);
+  guest_->plane().standby_begin(epoch, pairing_.resting_flows);
+  receive_next();
+  return {};
+}
+
+void Vm::carry_out(const session::WakeSvm& effect) {
+  report(session::Step::apply_image, wake_svm(effect.epoch), session::ApplyDone{effect.epoch});
+}
+
+Result<void> Vm::wake_svm(std::uint32_t epoch) {
+  if (const auto loaded = guest_->load(pairing_.resting_state); !loaded) return loaded;
+  guest_->plane().standby_begin(epoch, pairing_.resting_flows);
+  return guest_->resume();
 }
 
 void Vm::carry_out(const session::ResumeSvm& /*effect*/) {

@@ -22,6 +22,8 @@ class PageStream {
   int socket() const { return socket_.get(); }
   /// Runs `job` beside the caller, after the job before.
   void run(std::function<void()> job) { worker_.start(std::move(job)); }
+  /// Until the job is over.
+  void wait() { worker_.join(); }
   /// Cuts the connection and waits for the job, which sees its reads and writes fail.
   void end() {
     ::shutdown(socket_.get(), SHUT_RDWR);

@@ -31,6 +31,9 @@ struct Pairing {
   std::optional<PageStream> stream;
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
 
+  std::vector<std::byte> resting_state;  ///< secondary whose SVM rests: what it would be woken with
+  EpochFlows resting_flows;              ///< of the same image
+
   std::vector<std::uint64_t> page_checksums;  ///< primary: of the paused RAM, if it is to be compared
   memory::SvmPages svm;                       ///< of the checkpoint under way, on both sides
   EpochFlows flows;                           ///< primary: of the epoch that PausePrimary began

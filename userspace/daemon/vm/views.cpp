@@ -68,7 +68,12 @@ Result<json> Vm::view() {
                   {"epoch", view.epoch},
                   {"checkpoints", view.checkpoints},
                   {"checkpoints_by_cause", view.checkpoints_by_cause},
-                  {"hold_ns", machine_.hold_ns()}};
+                  {"hold_ns", machine_.policy().hold_ns()},
+                  {"mode", checkpoint::to_string(machine_.policy().mode())}};
+    if (view.state == session::State::guarded) {
+      shown["mode_effective"] = view.svm_rests ? "periodic" : "colo";
+      if (view.role == session::Role::primary) shown["mode_reason"] = machine_.policy().reason();
+    }
     if (!view.record.secondary.empty()) shown["secondary"] = view.record.secondary;
     if (!view.last_reason.empty()) shown["last_reason"] = view.last_reason;
     if (view.peer_lost_at_ns > 0) {

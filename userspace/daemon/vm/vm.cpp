@@ -25,6 +25,8 @@ session::Config machine_config(const Config& host, const VmConfig& vm) {
   config.peer_timeout_ns = host.timing.peer_timeout_ns;
   config.policy.epoch_max_ns = host.timing.epoch_max_ns;
   config.policy.hold_initial_ns = host.timing.hold_initial_ns;
+  config.policy.period_ns = host.timing.period_ns;
+  config.mode = vm.mode;
   return config;
 }
 
@@ -139,6 +141,10 @@ Result<nlohmann::json> Vm::cancel() {
 
 Result<nlohmann::json> Vm::fail_over() {
   return operate([](std::uint64_t op) { return session::OpFailover{op}; });
+}
+
+Result<nlohmann::json> Vm::set_mode(checkpoint::Mode mode) {
+  return operate([mode](std::uint64_t op) { return session::OpMode{op, mode}; });
 }
 
 }  // namespace twinstep::daemon

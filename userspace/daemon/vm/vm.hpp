@@ -61,6 +61,7 @@ class Vm {
   Result<nlohmann::json> protect();
   Result<nlohmann::json> cancel();
   Result<nlohmann::json> fail_over();
+  Result<nlohmann::json> set_mode(checkpoint::Mode mode);
   Result<nlohmann::json> view();
   Result<nlohmann::json> checkpoints();
   Result<nlohmann::json> flows();
@@ -103,6 +104,7 @@ class Vm {
   void carry_out(const session::StreamImage& effect);
   void carry_out(const session::StopSvm& effect);
   void carry_out(const session::ApplyImage& effect);
+  void carry_out(const session::WakeSvm& effect);
   void carry_out(const session::ResumeSvm& effect);
   void carry_out(const session::OpenGate& effect);
   void carry_out(const session::CommitOutput& effect);
@@ -119,9 +121,11 @@ class Vm {
   Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
   std::uint64_t epoch_bytes_max() const;
   Result<void> take_page_checksums();
-  Result<CheckpointEntry> pause_primary(std::uint32_t epoch);
+  Result<CheckpointEntry> pause_primary(const session::PausePrimary& effect);
   Result<void> stop_svm(std::uint32_t epoch);
   Result<void> apply_image(std::uint32_t epoch);
+  Result<void> keep_image(std::uint32_t epoch);
+  Result<void> wake_svm(std::uint32_t epoch);
   void accept_stream();
   void receive_next();
   void report(session::Step step, const Result<void>& result, session::Event done);
