@@ -15,9 +15,14 @@
 #define TS_BLOCK_WORDS (TS_BLOCK_BYTES / 4)
 #define TS_BLOCKS_MAX (TS_DIGEST_BYTES_MAX / TS_BLOCK_BYTES)
 
-/* Writable, though no program writes it: the verifier would fold a frozen section's values into constants, and no two
- * rounds of the loop would look alike to it. */
-SEC(".data.digest_key") struct ts_digest_key ts_digest_key;
+/* By slot, as each pairing has its own. In a map, which the verifier knows nothing of: it would fold a frozen section's
+ * values into constants, and no two rounds of the loop would look alike to it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct ts_digest_key);
+} ts_digest_keys SEC(".maps");
 
 /* Where the digest's bytes lie. In a map, because the verifier knows nothing of a value it reads from there: after the
  * loop it would otherwise follow the tail once for each number of rounds. */
@@ -42,9 +47,9 @@ struct ts_digest {
 	do {                                                                                                           \
 		__u64 word_ = (word);                                                                                  \
 		asm volatile("" : "+r"(acc0), "+r"(acc1), "+r"(acc2));                                                 \
-		acc0 += word_ * ts_digest_key.table[0][index];                                                         \
-		acc1 += word_ * ts_digest_key.table[1][index];                                                         \
-		acc2 += word_ * ts_digest_key.table[2][index];                                                         \
+		acc0 += word_ * key->table[0][index];                                                         \
+		acc1 += word_ * key->table[1][index];                                                         \
+		acc2 += word_ * key->table[2][index];                                                         \
 	} while (0)
 
 #define TS_WORD_AT(pointer, offset) (*(const __u32 *)((const __u8 *)(pointer) + (offset)))
@@ -63,16 +68,18 @@ struct ts_digest {
 	} while (0)
 
 /* bytes: at most TS_DIGEST_BYTES_MAX; offset: at most 255. Returns -1 if the frame ends earlier. */
-static __always_inline int ts_digest(struct xdp_md *ctx, __u32 offset, __u32 bytes, struct ts_digest *digest)
+static __always_inline int ts_digest(struct xdp_md *ctx, __u32 slot, __u32 offset, __u32 bytes,
+				     struct ts_digest *digest)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	__u64 acc0 = 0, acc1 = 0, acc2 = 0, last = 0;
 	__u32 zero = 0, index;
 	struct ts_digest_range *range = bpf_map_lookup_elem(&ts_digest_ranges, &zero);
+	const struct ts_digest_key *key = bpf_map_lookup_elem(&ts_digest_keys, &slot);
 	void *at;
 
-	if (!range)
+	if (!range || !key)
 		return -1;
 	range->offset = offset;
 	range->bytes = bytes;

@@ -42,7 +42,7 @@ static __always_inline int ts_encapsulate(struct xdp_md *ctx, __u32 slot, const 
 	frame->header.epoch = config->epoch;
 	frame->header.sequence = ts_next_mirror_sequence(slot);
 	frame->header.count = 1;
-	frame->header.reserved = 0;
+	frame->header.nic = config->nic;
 	return 0;
 }
 

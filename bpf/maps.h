@@ -23,14 +23,6 @@ struct {
 	__type(value, __u32);
 } ts_ifindex_slot SEC(".maps");
 
-/* Which slot gets the group-addressed frames of an uplink, by the uplink's ifindex. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TS_SLOTS_MAX);
-	__type(key, __u32);
-	__type(value, __u32);
-} ts_uplink_slot SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TS_SLOTS_MAX);
@@ -38,11 +30,11 @@ struct {
 	__type(value, __u32);
 } ts_mac_slot SEC(".maps");
 
-/* The number both hosts know a VM by. */
+/* The number both hosts know a VM by, and its NIC's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TS_SLOTS_MAX);
-	__type(key, __u16);
+	__type(key, struct ts_link_target);
 	__type(value, __u32);
 } ts_vm_slot SEC(".maps");
 
@@ -93,6 +85,8 @@ struct {
 } ts_uplinks SEC(".maps");
 
 /* A broadcast redirect goes to every entry of one map, so each slot has its own map: its tap and the link. */
+#define TS_MIRROR_TAP 0
+#define TS_MIRROR_LINK 1
 struct ts_mirror_devices {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 2);

@@ -7,10 +7,11 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/probe.h"
 #include "bpf/translate.h"
 
 /* Puts the metadata in front of the frame. The digest is computed first: adjusting makes all packet pointers stale. */
-static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch)
+static __always_inline int ts_prefix_meta(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet, __u32 epoch)
 {
 	struct ts_digest digest = {};
 	struct ts_frame_meta *meta;
@@ -18,7 +19,7 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 
 	if (packet->payload_bytes > TS_DIGEST_BYTES_MAX)
 		flags = TS_META_DIGEST_PARTIAL;
-	else if (ts_digest(ctx, packet->payload_offset, packet->payload_bytes, &digest))
+	else if (ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, &digest))
 		return -1;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return -1;
@@ -37,17 +38,33 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 
 static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, __u32 epoch, const struct ts_packet *packet)
 {
-	if (ts_prefix_meta(ctx, packet, epoch))
+	if (ts_prefix_meta(ctx, slot, packet, epoch))
 		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
 			       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
 }
 
-static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet,
-					 const struct ts_translation *translation)
+/* Whether another VM of this host may be meant. A switch doesn't send a frame back to where it came from, so these can't
+ * just go to the uplink. */
+static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot_config *config)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct ts_mac mac;
+
+	if (!(config->flags & TS_SLOT_SHARED) || (void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	__builtin_memcpy(mac.bytes, eth->h_dest, sizeof(mac.bytes));
+	return ts_is_group(eth->h_dest) || bpf_map_lookup_elem(&ts_mac_slot, &mac);
+}
+
+static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					 const struct ts_packet *packet, const struct ts_translation *translation)
 {
 	if (ts_translate_out(ctx, packet, translation))
 		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	if (ts_tap_local(ctx, config))
+		return ts_end_redirect(slot, TS_COUNT_TAP_LOCAL, TS_COUNT_TAP_ERROR,
+				       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
 	return ts_end_redirect(slot, TS_COUNT_TAP_DIRECT, TS_COUNT_TAP_ERROR,
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }
@@ -65,6 +82,9 @@ int ts_tap(struct xdp_md *ctx)
 	/* A tap that no slot knows has nobody to speak for it. */
 	if (!config)
 		return XDP_DROP;
+	if (ts_probe_of(ctx, 0, config))
+		return ts_end_redirect(*slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR,
+				       bpf_redirect_map(&ts_xsk_tap, *slot, XDP_DROP));
 	if (config->tap_mode == TS_TAP_CLOSED)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))
@@ -76,7 +96,7 @@ int ts_tap(struct xdp_md *ctx)
 	}
 	if (config->tap_mode == TS_TAP_HOLD)
 		return ts_tap_hold(ctx, *slot, config->epoch, &packet);
-	return ts_tap_direct(ctx, *slot, &packet, translation);
+	return ts_tap_direct(ctx, *slot, config, &packet, translation);
 }
 
 #endif

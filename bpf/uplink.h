@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * On the uplink: what clients send.
- * A frame to a VM's MAC is the VM's. A group-addressed frame (ARP requests above all) is the VM's too while the VM is
- * served here, that is unless its uplink mode is CLOSED: the uplink is the VMs' NIC first. Everything else is the
- * host's own, passes to its stack untouched, and isn't counted.
+ * A frame to the MAC of a VM that has this uplink is the VM's. Everything else is the host's own, passes to its stack
+ * untouched, and isn't counted. That includes group-addressed frames (ARP requests above all): XDP can't hand a frame to
+ * several VMs and to the stack, so each VM's plane gets its copy of what passes from a packet socket.
  */
 #ifndef TWINSTEP_UPLINK_H
 #define TWINSTEP_UPLINK_H
@@ -11,30 +11,19 @@
 #include "bpf/encap.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/probe.h"
 #include "bpf/translate.h"
 
-/* The slot that an inbound frame belongs to, or nothing. */
+/* The slot whose MAC the frame is for, or nothing. */
 static __always_inline __u32 *ts_inbound_slot(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
-	__u32 ifindex = ctx->ingress_ifindex;
 	struct ts_mac mac;
 
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
-	if (ts_is_group(eth->h_dest))
-		return bpf_map_lookup_elem(&ts_uplink_slot, &ifindex);
 	__builtin_memcpy(mac.bytes, eth->h_dest, sizeof(mac.bytes));
 	return bpf_map_lookup_elem(&ts_mac_slot, &mac);
-}
-
-static __always_inline int ts_uplink_closed(struct xdp_md *ctx, __u32 slot)
-{
-	struct ethhdr *eth = (void *)(long)ctx->data;
-
-	if ((void *)(eth + 1) <= (void *)(long)ctx->data_end && ts_is_group(eth->h_dest))
-		return XDP_PASS;
-	return ts_end(slot, TS_COUNT_UPLINK_CLOSED, XDP_DROP);
 }
 
 static __always_inline int ts_uplink_mirror(__u32 slot)
@@ -47,14 +36,40 @@ static __always_inline int ts_uplink_mirror(__u32 slot)
 			       bpf_redirect_map(devices, 0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS));
 }
 
+/* A frame of the start-up proof takes the way it asks for. */
+static __always_inline int ts_uplink_probe(__u32 slot, __u32 path)
+{
+	void *devices;
+
+	switch (path) {
+	case TS_PROBE_TAP:
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+	case TS_PROBE_LINK:
+		devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
+		if (!devices)
+			return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(devices, TS_MIRROR_LINK, XDP_DROP));
+	default:
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(&ts_xsk_uplink, slot, XDP_DROP));
+	}
+}
+
 SEC("xdp")
 int ts_uplink(struct xdp_md *ctx)
 {
 	__u32 *slot = ts_inbound_slot(ctx);
 	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
 
-	if (!config)
+	const struct ts_probe *probe;
+
+	if (!config || config->uplink_ifindex != ctx->ingress_ifindex)
 		return XDP_PASS;
+	probe = ts_probe_of(ctx, 0, config);
+	if (probe)
+		return ts_uplink_probe(*slot, probe->path);
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
@@ -68,7 +83,7 @@ int ts_uplink(struct xdp_md *ctx)
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_GATED, TS_COUNT_UPLINK_ERROR,
 				       bpf_redirect_map(&ts_xsk_uplink, *slot, XDP_DROP));
 	default:
-		return ts_uplink_closed(ctx, *slot);
+		return ts_end(*slot, TS_COUNT_UPLINK_CLOSED, XDP_DROP);
 	}
 }
 

@@ -15,8 +15,6 @@
 namespace twinstep::test {
 namespace {
 
-constexpr std::uint32_t kLoopback = 1;
-
 template <typename Key, typename Value>
 void put(const bpf_map* map, const Key& key, const Value& value) {
   ASSERT_EQ(bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), BPF_ANY), 0) << bpf_map__name(map);
@@ -46,25 +44,21 @@ void ProgramTest::SetUp() {
   ASSERT_TRUE(skeleton_);
   const Bytes seed = pattern(16, 9);
   key_ = compare::DigestKey::from_seed(std::span<const std::byte, 16>(seed));
-  skeleton_->data_digest_key->ts_digest_key = key_->table();
-
-  auto umem = io::Umem::create(io::Umem::kRingEntries);
+  // Any bound socket will do: programs that are only run this way redirect nothing for good.
+  constexpr std::array kPools{io::Umem::kRingEntries};
+  auto umem = io::Umem::create(kPools);
   ASSERT_TRUE(umem) << umem.error().message;
   umem_ = std::move(*umem);
-  auto socket = io::XskSocket::open(*umem_, "lo");
-  ASSERT_TRUE(socket) << socket.error().message;
-  socket_ = std::move(*socket);
-
   const auto& maps = skeleton_->maps;
+  put(maps.ts_digest_keys, kSlot, key_->table());
   const bpf_devmap_val device{.ifindex = kLoopback, .bpf_prog = {.fd = -1}};
-  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link})
-    put(sockets, kSlot, socket_->fd());
+  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link}) put(sockets, kSlot, umem_->fd());
   for (const auto* devices : {maps.ts_taps, maps.ts_uplinks}) put(devices, kSlot, device);
-  for (const auto* slots : {maps.ts_ifindex_slot, maps.ts_uplink_slot}) put(slots, kLoopback, kSlot);
+  put(maps.ts_ifindex_slot, kLoopback, kSlot);
   ts_mac mac{};
   std::copy(kVmMac.begin(), kVmMac.end(), mac.bytes);
   put(maps.ts_mac_slot, mac, kSlot);
-  put(maps.ts_vm_slot, kVmId, kSlot);
+  put(maps.ts_vm_slot, ts_link_target{kVmId, kNic}, kSlot);
   const int mirror = bpf_map_create(BPF_MAP_TYPE_DEVMAP, nullptr, sizeof(std::uint32_t), sizeof(device), 2, nullptr);
   put(maps.ts_mirrors, kSlot, mirror);
   ::close(mirror);
@@ -95,12 +89,14 @@ Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
   return ran;
 }
 
-void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open) {
+void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open, std::uint32_t uplink_ifindex) {
   config_.tap_mode = tap;
   config_.uplink_mode = uplink;
   config_.epoch = kEpoch;
   config_.link_open = link_open ? 1 : 0;
   config_.vm_id = kVmId;
+  config_.nic = kNic;
+  config_.uplink_ifindex = uplink_ifindex;
   std::copy(kVmMac.begin(), kVmMac.end(), config_.vm_mac);
   put(skeleton_->maps.ts_slots, kSlot, config_);
 }
@@ -171,7 +167,7 @@ Bytes ProgramTest::link_frame(unsigned type, std::span<const std::byte> body, st
                               .epoch = epoch,
                               .sequence = 0,
                               .count = 1,
-                              .reserved = 0};
+                              .nic = kNic};
   return ethernet(kVmMac, kClientMac, TS_ETHERTYPE, concat({std::as_bytes(std::span(&header, 1)), body}));
 }
 

@@ -12,7 +12,6 @@
 #include "bpf/abi/twinstep_abi.h"
 #include "core/compare/digest.hpp"
 #include "io/xsk/umem.hpp"
-#include "io/xsk/xsk_socket.hpp"
 #include "packets.hpp"
 
 // After the ABI header, whose types it uses.
@@ -44,7 +43,9 @@ class ProgramTest : public ::testing::Test {
  protected:
   static constexpr std::uint32_t kSlot = 3;
   static constexpr std::uint16_t kVmId = 77;
+  static constexpr std::uint16_t kNic = 1;
   static constexpr std::uint32_t kEpoch = 5;
+  static constexpr std::uint32_t kLoopback = 1;  ///< its ifindex
 
   void SetUp() override;
 
@@ -57,7 +58,8 @@ class ProgramTest : public ::testing::Test {
   int uplink_fd() const { return bpf_program__fd(skeleton_->progs.ts_uplink); }
   int link_fd() const { return bpf_program__fd(skeleton_->progs.ts_link); }
 
-  void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false);
+  void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false,
+                 std::uint32_t uplink_ifindex = kLoopback);
   void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch) { set_flow(flow_key(kSlot), flow, epoch); }
   void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);
   std::optional<ts_flow_state> flow() { return flow(flow_key(kSlot)); }
@@ -85,7 +87,6 @@ class ProgramTest : public ::testing::Test {
     void operator()(twinstep_bpf* skeleton) const { twinstep_bpf::destroy(skeleton); }
   };
   std::unique_ptr<io::Umem> umem_;
-  std::unique_ptr<io::XskSocket> socket_;
   std::unique_ptr<twinstep_bpf, Unload> skeleton_;
   ts_slot_config config_{};
 };

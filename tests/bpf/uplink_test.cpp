@@ -35,14 +35,19 @@ TEST_F(UplinkTest, ObeysItsMode) {
   EXPECT_EQ(count_ends(), 4U);
 }
 
-TEST_F(UplinkTest, GroupFramesAreTheVmsWhileItIsServed) {
+TEST_F(UplinkTest, GroupFramesPassToTheHostWhereEachVmGetsItsCopy) {
   const Bytes arp = ethernet(kBroadcast, kClientMac, 0x0806, pattern(46));
-  set_modes(TS_TAP_CLOSED, TS_UPLINK_CLOSED);
-  EXPECT_EQ(uplink(arp).action, XDP_PASS);
+  for (const auto mode : {TS_UPLINK_CLOSED, TS_UPLINK_DIRECT, TS_UPLINK_MIRROR, TS_UPLINK_GATED}) {
+    set_modes(TS_TAP_DIRECT, mode);
+    EXPECT_EQ(uplink(arp).action, XDP_PASS);
+  }
   EXPECT_EQ(count_ends(), 0U);
-  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT);
-  EXPECT_EQ(uplink(arp).action, XDP_REDIRECT);
-  EXPECT_EQ(count(TS_COUNT_UPLINK_TAP), 1U);
+}
+
+TEST_F(UplinkTest, AFrameForTheVmOnAnotherUplinkIsTheHosts) {
+  set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT, false, kLoopback + 1);
+  EXPECT_EQ(uplink(frame_of(Tcp{.from_vm = false})).action, XDP_PASS);
+  EXPECT_EQ(count_ends(), 0U);
 }
 
 }  // namespace

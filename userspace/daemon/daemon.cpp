@@ -42,9 +42,11 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config) {
       ControlServer::start(config.host.run_dir, [d = daemon.get()](const json& request) { return d->answer(request); });
   if (!control) return tl::make_unexpected(control.error());
   daemon->control_ = std::move(*control);
+  if (const auto made = daemon->make_fabric(); !made) return tl::make_unexpected(made.error());
   if (const auto connected = daemon->connect(); !connected) return tl::make_unexpected(connected.error());
   if (const auto beating = daemon->beat(); !beating) return tl::make_unexpected(beating.error());
-  for (const auto& vm : daemon->vms_) vm->start();
+  std::uint32_t slot = 0;
+  for (const auto& vm : daemon->vms_) vm->start({*daemon->fabric_, slot++});
   return daemon;
 }
 
@@ -63,6 +65,15 @@ Daemon::~Daemon() {
   heartbeat_.reset();
   for (const auto& vm : vms_) vm->stop();  // their last words go out by the link, which still delivers to them
   link_.reset();
+}
+
+Result<void> Daemon::make_fabric() {
+  std::vector<FabricNic> nics;
+  for (const auto& vm : config_.vms) nics.push_back({vm.uplink, vm.limits.umem_frames});
+  auto fabric = Fabric::create(config_.link.device, nics);
+  if (!fabric) return tl::make_unexpected(fabric.error());
+  fabric_ = std::move(*fabric);
+  return {};
 }
 
 Result<void> Daemon::connect() {

@@ -9,6 +9,7 @@
 #include "core/result.hpp"
 #include "daemon/config.hpp"
 #include "daemon/control.hpp"
+#include "daemon/plane/fabric.hpp"
 #include "daemon/vm/vm.hpp"
 #include "io/arbiter.hpp"
 #include "io/control_link.hpp"
@@ -29,6 +30,7 @@ class Daemon {
 
  private:
   Daemon(const Config& config, std::unique_ptr<io::Arbiter> arbiter);
+  Result<void> make_fabric();
   Result<void> connect();
   Result<void> beat();
   void to_all(const session::Event& event);
@@ -41,6 +43,7 @@ class Daemon {
 
   const Config& config_;
   std::unique_ptr<io::Arbiter> arbiter_;
+  std::unique_ptr<Fabric> fabric_;
   std::vector<std::unique_ptr<Vm>> vms_;  // all there from the constructor on
   std::unique_ptr<io::ControlLink> link_;
   std::unique_ptr<io::Heartbeat> heartbeat_;

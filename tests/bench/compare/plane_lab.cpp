@@ -30,6 +30,7 @@ constexpr std::uint16_t kVmId = 1;
 constexpr io::MacAddress kVmMac{0x52, 0x54, 0, 0, 0, 1};
 constexpr int kPlaneProcessor = 1;
 constexpr unsigned kMtu = 1500;
+constexpr std::uint32_t kUmemFrames = 16384;
 
 void run(const std::string& command) {
   if (std::system(command.c_str()) != 0) throw std::runtime_error("failed: " + command);
@@ -148,13 +149,13 @@ void PlaneLab::start(char name, Host& host) {
   in(name, [&] {
     host.tap.emplace(value_of(io::Tap::create("tap", kMtu, io::GuestOffloads::off)));
     host.link_mac = value_of(io::device_mac("link0"));
+    host.fabric = value_of(daemon::Fabric::create("link0", {{"uplink0", kUmemFrames}}));
     daemon::PlaneConfig config;
     config.uplink = "uplink0";
-    config.link = "link0";
     config.vm_mac = kVmMac;
     config.vm_id = kVmId;
-    host.plane = value_of(
-        daemon::Plane::create(config, *host.tap, [this](std::uint32_t /*epoch*/, const compare::Diverged& diverged) {
+    host.plane = value_of(daemon::Plane::create(
+        config, *host.fabric, *host.tap, [this](std::uint32_t /*epoch*/, const compare::Diverged& diverged) {
           const std::lock_guard lock(mutex_);
           diverged_ = std::string(compare::to_string(diverged.cause)) + ": " + diverged.detail;
         }));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bpf/abi/twinstep_abi.h"
+#include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
 #include "generator.hpp"
 #include "tests/bench/compare/compare_bench.h"
@@ -65,6 +66,7 @@ class PlaneLab final : public Sink {
 
  private:
   struct Host {
+    std::unique_ptr<daemon::Fabric> fabric;
     std::optional<io::Tap> tap;
     std::unique_ptr<daemon::Plane> plane;
     io::MacAddress link_mac{};

@@ -22,7 +22,7 @@ int bench_digest(struct xdp_md *ctx)
 {
 	struct ts_digest digest = {};
 
-	if (ts_digest(ctx, payload_offset, payload_bytes, &digest))
+	if (ts_digest(ctx, 0, payload_offset, payload_bytes, &digest))
 		return XDP_ABORTED;
 	result[0] = digest.acc[0];
 	result[1] = digest.acc[1];

@@ -65,7 +65,10 @@ class DigestBench {
     libbpf_set_print([](libbpf_print_level, const char*, va_list) { return 0; });
     skeleton_.reset(digest_bench::open_and_load());
     if (!skeleton_) throw std::runtime_error("cannot load the BPF programs: is this root?");
-    skeleton_->data_digest_key->ts_digest_key = key_.table();
+    const std::uint32_t slot = 0;
+    if (bpf_map__update_elem(skeleton_->maps.ts_digest_keys, &slot, sizeof(slot), &key_.table(), sizeof(ts_digest_key),
+                             BPF_ANY) != 0)
+      throw std::runtime_error("cannot set the digest's key");
   }
 
   /// All figures of one payload size: medians of rounds in which they alternate.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
 #include "net_lab.hpp"
 
@@ -139,12 +140,14 @@ class OffloadTest : public ::testing::Test {
       auto tap = io::Tap::create("tap", 1500, io::GuestOffloads::on);
       ASSERT_TRUE(tap) << tap.error().message;
       tap_.emplace(std::move(*tap));
+      auto fabric = daemon::Fabric::create("link0", {{"uplink0", 16384}});
+      ASSERT_TRUE(fabric) << fabric.error().message;
+      fabric_ = std::move(*fabric);
       PlaneConfig config;
       config.uplink = "uplink0";
-      config.link = "link0";
       config.vm_mac = kVmMac;
       config.vm_id = 7;
-      auto plane = Plane::create(config, *tap_, [](std::uint32_t, const compare::Diverged&) {});
+      auto plane = Plane::create(config, *fabric_, *tap_, [](std::uint32_t, const compare::Diverged&) {});
       ASSERT_TRUE(plane) << plane.error().message;
       plane_ = std::move(*plane);
     });
@@ -177,6 +180,7 @@ class OffloadTest : public ::testing::Test {
 
   const Bytes seed_ = pattern(16, 4);
   std::optional<NetLab> lab_;
+  std::unique_ptr<daemon::Fabric> fabric_;
   std::optional<io::Tap> tap_;
   std::unique_ptr<Plane> plane_;
 };

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "daemon/plane/fabric.hpp"
 #include "net_lab.hpp"
 
 namespace twinstep::test {
@@ -22,6 +23,7 @@ using daemon::PlaneConfig;
 using std::chrono::milliseconds;
 
 constexpr std::uint16_t kVmId = 7;
+constexpr std::uint32_t kUmemFrames = 16384;
 constexpr std::uint32_t kPvmIsn = 1000;
 constexpr std::uint32_t kSvmIsn = 0xfffff000;  // the stream wraps
 constexpr std::uint32_t kClientIsn = 5000;
@@ -31,6 +33,7 @@ constexpr milliseconds kQuiet{150};
 
 /// One host: its tap, played by the test as the guest, and its plane.
 struct Host {
+  std::unique_ptr<daemon::Fabric> fabric;
   std::optional<io::Tap> tap;
   std::unique_ptr<Plane> plane;
   io::MacAddress link_mac{};
@@ -86,16 +89,20 @@ class PlaneTest : public ::testing::Test {
       const auto mac = io::device_mac("link0");
       ASSERT_TRUE(mac) << mac.error().message;
       host.link_mac = *mac;
+      host.fabric.reset();  // a host has one
+      auto fabric = daemon::Fabric::create("link0", {{"uplink0", kUmemFrames}});
+      ASSERT_TRUE(fabric) << fabric.error().message;
+      host.fabric = std::move(*fabric);
       PlaneConfig config;
       config.uplink = "uplink0";
-      config.link = "link0";
       config.vm_mac = kVmMac;
       config.vm_id = kVmId;
-      auto plane = Plane::create(config, *host.tap, [this](std::uint32_t /*epoch*/, const Diverged& diverged) {
-        const std::lock_guard lock(mutex_);
-        diverged_ = diverged;
-        has_diverged_.notify_all();
-      });
+      auto plane =
+          Plane::create(config, *host.fabric, *host.tap, [this](std::uint32_t /*epoch*/, const Diverged& diverged) {
+            const std::lock_guard lock(mutex_);
+            diverged_ = diverged;
+            has_diverged_.notify_all();
+          });
       ASSERT_TRUE(plane) << plane.error().message;
       host.plane = std::move(*plane);
     });
@@ -257,6 +264,29 @@ TEST_F(PlaneTest, InputOfAPausedPvmReachesBothOnce) {
     EXPECT_EQ(*at_a, request(seq));
     EXPECT_EQ(*at_b, request(seq));
   }
+}
+
+TEST_F(PlaneTest, GroupFramesReachBothVms) {
+  const Bytes asks = ethernet(kBroadcast, kClientMac, 0x0806, pattern(46));
+  const Bytes tagged =
+      ethernet(kBroadcast, kClientMac, 0x8100, concat({bytes_of({0x30, 0x05, 0x08, 0x06}), pattern(46)}));
+  for (const Bytes& frame : {asks, tagged}) {
+    lab_->client_send(frame);
+    const auto at_a = a_.guest_receive();
+    const auto at_b = b_.guest_receive();
+    ASSERT_TRUE(at_a && at_b);
+    EXPECT_EQ(*at_a, frame);
+    EXPECT_EQ(*at_b, frame);
+  }
+  b_.plane->standby_stop(2);
+  const auto bases = a_.plane->begin_epoch(2);
+  lab_->client_send(asks);
+  EXPECT_FALSE(a_.guest_receive(kQuiet)) << "the gate is shut";
+  a_.plane->resume_input();
+  a_.plane->commit(2);
+  b_.plane->standby_begin(2, bases);
+  EXPECT_TRUE(a_.guest_receive());
+  EXPECT_TRUE(b_.guest_receive());
 }
 
 TEST_F(PlaneTest, FramesOfAnOldEpochAreNothingToTheSvm) {

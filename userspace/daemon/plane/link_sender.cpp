@@ -21,7 +21,7 @@ void LinkSender::send(ts_link_type type, std::uint32_t epoch, std::uint16_t coun
                               .epoch = epoch,
                               .sequence = sequences_.at(type)++,
                               .count = count,
-                              .reserved = 0};
+                              .nic = slot.nic};
   frame_.resize(sizeof(outer) + sizeof(header) + body.size());
   std::memcpy(frame_.data(), &outer, sizeof(outer));
   std::memcpy(frame_.data() + sizeof(outer), &header, sizeof(header));
@@ -50,7 +50,7 @@ void LinkSender::mirror(std::span<const std::byte> frame, std::uint32_t epoch) {
 }
 
 void LinkSender::delta(const compare::SetDelta& delta, std::uint32_t epoch) {
-  const ts_flow_delta body{.key = Port::key_of(delta.flow),
+  const ts_flow_delta body{.key = port_.key_of(delta.flow),
                            .seq_delta = delta.seq_delta,
                            .ts_delta = delta.ts_delta,
                            .svm_isn = delta.svm_isn,

@@ -66,6 +66,7 @@ struct Plane::Impl {
   void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
   void on_uplink_frame(io::XskSocket::Frame frame);
+  void on_input(std::span<const std::byte> frame);
   void require_pairing() const;
   void become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode);
 
@@ -78,6 +79,7 @@ struct Plane::Impl {
   Announcer announcer{*port};
   Role role = Role::closed;
   bool awaits_mark = false;
+  std::uint64_t group_lost = 0;
   std::vector<io::XskSocket::Frame> batch;
 
   CommandQueue commands;
@@ -102,9 +104,10 @@ void Plane::Impl::wait() {
   if (const auto next = announcer.next()) until = std::min(until, *next);
   if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
     if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
-  std::array<pollfd, 4> entries{{{port->tap().fd(), POLLIN, 0},
+  std::array<pollfd, 5> entries{{{port->tap().fd(), POLLIN, 0},
                                  {port->uplink().fd(), POLLIN, 0},
                                  {port->link().fd(), POLLIN, 0},
+                                 {port->group().fd(), POLLIN, 0},
                                  {commands.fd(), POLLIN, 0}}};
   const Nanos left = std::max<Nanos>(until - io::monotonic_ns(), 0);
   const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
@@ -125,6 +128,12 @@ bool Plane::Impl::pump() {
   each(port->link(), [&](const auto& frame) { on_link_frame(frame, now); });
   each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
   each(port->uplink(), [&](const auto& frame) { on_uplink_frame(frame); });
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    const auto frame = port->group().receive();
+    if (!frame) break;
+    on_input(*frame);
+    any = true;
+  }
   if (any) primary.flush();
   return any;
 }
@@ -155,6 +164,8 @@ void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
     primary.on_output(frame, now);
   else if (role == Role::secondary)
     secondary.on_output(frame);
+  else if (role == Role::solo)
+    port->send(port->uplink(), frame);
   else
     port->umem().give(frame.address);
 }
@@ -167,6 +178,14 @@ void Plane::Impl::on_link_frame(io::XskSocket::Frame frame, Nanos now) {
 void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
   if (role == Role::primary) primary.on_gated(port->bytes(frame));
   port->umem().give(frame.address);
+}
+
+/// A frame for the VM that no program has delivered.
+void Plane::Impl::on_input(std::span<const std::byte> frame) {
+  if (role == Role::primary)
+    primary.on_input(frame);
+  else if (role == Role::solo)
+    port->send_copy(port->tap(), frame);
 }
 
 void Plane::Impl::require_pairing() const {
@@ -182,8 +201,9 @@ void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_
 Plane::Plane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Plane::~Plane() = default;
 
-Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, const io::Tap& tap, OnDiverged on_diverged) {
-  auto port = Port::open(config, tap);
+Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap,
+                                             OnDiverged on_diverged) {
+  auto port = Port::open(config, fabric, tap);
   if (!port) return tl::unexpected(port.error());
   auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));
   return std::unique_ptr<Plane>(new Plane(std::move(impl)));
@@ -191,7 +211,7 @@ Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, const io
 
 Result<void> Plane::pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac) {
   return impl_->call([self = impl_.get(), key, vm_id, link_peer_mac]() -> Result<void> {
-    self->port->programs().set_digest_key(key);
+    if (auto set = self->port->programs().set_digest_key(self->port->slot_number(), key); !set) return set;
     self->primary.pair(key);
     self->secondary.pair(key);
     return self->port->set_peer(vm_id, link_peer_mac);
@@ -206,7 +226,7 @@ void Plane::standby() {
   impl_->call([self = impl_.get()] {
     self->require_pairing();
     // Epochs of an earlier pairing mean nothing in this one.
-    self->port->programs().clear_flows();
+    self->port->programs().clear_flows(self->port->slot_number());
     self->become(Role::secondary, TS_TAP_HOLD, TS_UPLINK_CLOSED);
   });
 }
@@ -330,7 +350,8 @@ PlaneStats Plane::stats() {
     stats.uplink_losses = self->port->uplink().losses();
     stats.link_losses = self->port->link().losses();
     stats.frames_unsent = self->port->frames_unsent();
-    stats.inbound_dropped = self->primary.inbound_dropped();
+    self->group_lost += self->port->group().take_lost();
+    stats.inbound_dropped = self->primary.inbound_dropped() + self->group_lost;
     stats.records_sent = self->sender.records_sent();
     stats.record_frames_lost = self->primary.record_frames_lost();
     stats.umem_free = self->port->umem().free_chunks();

@@ -21,12 +21,12 @@
 namespace twinstep::daemon {
 
 struct PlaneConfig {
-  std::string uplink;  ///< device toward the clients
-  std::string link;    ///< device toward the other host; its MTU must exceed the uplink's by TS_LINK_OVERHEAD_BYTES
+  std::uint32_t slot = 0;  ///< in the fabric
+  std::string uplink;      ///< device toward the clients; the link's MTU must exceed its by TS_LINK_OVERHEAD_BYTES
   io::MacAddress vm_mac{};
   io::MacAddress link_peer_mac{};
   std::uint16_t vm_id = 0;
-  std::uint32_t umem_frames = 16384;  ///< chunks of packet memory, 4 KiB each
+  std::uint16_t nic = 0;  ///< which of the VM's NICs, from 0
   compare::Limits limits{};
   compare::SvmTracker::Limits tracker_limits{};
   std::size_t replay_frames_max = 512;    ///< the SVM's latest output, kept for a failover
@@ -56,7 +56,7 @@ struct PlaneStats {
   ts_counters xdp{};
   io::XskSocket::Losses tap_losses, uplink_losses, link_losses;
   std::uint64_t frames_unsent = 0;    ///< the device took no more
-  std::uint64_t inbound_dropped = 0;  ///< beyond inbound_frames_max
+  std::uint64_t inbound_dropped = 0;  ///< beyond inbound_frames_max, or group-addressed and not taken in time
   std::uint64_t records_sent = 0;
   std::uint64_t record_frames_lost = 0;  ///< gaps in the sequence of the other host's record frames
   std::size_t umem_free = 0;             ///< chunks
@@ -72,13 +72,16 @@ struct NicView {
   ts_slot_config slot{};
 };
 
-/// The packet plane of one VM on one host: everything between its tap, the uplink and the link. Owns the XDP programs,
-/// the AF_XDP sockets, and one thread that compares. All calls run on that thread and return when done; one that isn't
-/// answered within 2 s means the thread is stuck and throws std::runtime_error. Starts closed.
+class Fabric;
+
+/// The packet plane of one NIC of a VM on one host: everything between its tap, the uplink and the link. Owns a slot of
+/// the fabric, its AF_XDP sockets, and one thread that compares. All calls run on that thread and return when done; one
+/// that isn't answered within 2 s means the thread is stuck and throws std::runtime_error. Starts closed.
 class Plane {
  public:
-  /// tap must outlive the plane. Devices are looked up in the caller's network namespace.
-  static Result<std::unique_ptr<Plane>> create(const PlaneConfig& config, const io::Tap& tap, OnDiverged on_diverged);
+  /// fabric and tap must outlive the plane. Devices are looked up in the caller's network namespace.
+  static Result<std::unique_ptr<Plane>> create(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap,
+                                               OnDiverged on_diverged);
   ~Plane();
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;

@@ -8,8 +8,6 @@
 namespace twinstep::daemon {
 namespace {
 
-/// Each plane loads its own programs, so its VM is their only one.
-constexpr std::uint32_t kSlot = 0;
 constexpr std::size_t kEthernetBytes = 14;
 
 tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues) {
@@ -19,56 +17,61 @@ tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues
 
 /// The mirrored copy of the uplink's largest frame must fit the link, which otherwise drops it without a word. One
 /// queue, because an AF_XDP socket serves one.
-Result<void> check_devices(const PlaneConfig& config) {
-  for (const auto& device : {config.uplink, config.link}) {
+Result<void> check_devices(const std::string& uplink, const std::string& link) {
+  for (const auto& device : {uplink, link}) {
     const auto queues = io::device_rx_queues(device);
     if (!queues) return tl::unexpected(queues.error());
     if (*queues > 1) return too_many_queues(device, *queues);
   }
-  const auto uplink_mtu = io::device_mtu(config.uplink);
+  const auto uplink_mtu = io::device_mtu(uplink);
   if (!uplink_mtu) return tl::unexpected(uplink_mtu.error());
-  const auto link_mtu = io::device_mtu(config.link);
+  const auto link_mtu = io::device_mtu(link);
   if (!link_mtu) return tl::unexpected(link_mtu.error());
   const unsigned needed = *uplink_mtu + TS_LINK_OVERHEAD_BYTES;
   if (*link_mtu < needed)
-    return fail("the MTU of the link " + config.link + " is " + std::to_string(*link_mtu) +
-                ", but frames of the uplink " + config.uplink + " need " + std::to_string(needed) +
-                " there; run: ip link set " + config.link + " mtu " + std::to_string(needed));
+    return fail("the MTU of the link " + link + " is " + std::to_string(*link_mtu) + ", but frames of the uplink " +
+                uplink + " need " + std::to_string(needed) + " there; run: ip link set " + link + " mtu " +
+                std::to_string(needed));
   return {};
 }
 
-/// What three sockets may receive into, what may be held and replayed, and half a ring on its way out.
-Result<void> check_memory(const PlaneConfig& config) {
-  const std::size_t needed = 3 * io::Umem::kRingEntries + io::Umem::kRingEntries / 2 + config.limits.held_frames_max +
-                             config.replay_frames_max;
-  if (config.umem_frames >= needed) return {};
-  return fail("umem_frames is " + std::to_string(config.umem_frames) + "; with these limits it must be at least " +
-              std::to_string(needed));
+/// What the tap's socket may receive into, what may be held and replayed, and half a ring on its way out.
+Result<void> check_memory(const PlaneConfig& config, const io::ChunkPool& chunks) {
+  const std::size_t needed =
+      io::Umem::kRingEntries + io::Umem::kRingEntries / 2 + config.limits.held_frames_max + config.replay_frames_max;
+  if (chunks.chunks() >= needed) return {};
+  return fail("umem_frames must be at least " + std::to_string(needed - chunks.chunks()) +
+              " more for a held_frames_max of " + std::to_string(config.limits.held_frames_max));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, const io::Tap& tap) {
-  if (auto checked = check_memory(config); !checked) return tl::unexpected(checked.error());
-  if (auto checked = check_devices(config); !checked) return tl::unexpected(checked.error());
-  auto programs = io::XdpPrograms::load();
-  if (!programs) return tl::unexpected(programs.error());
-  auto umem = io::Umem::create(config.umem_frames);
-  if (!umem) return tl::unexpected(umem.error());
+Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap) {
+  if (auto checked = check_memory(config, fabric.chunks(config.slot)); !checked) return tl::unexpected(checked.error());
+  if (auto checked = check_devices(config.uplink, fabric.link()); !checked) return tl::unexpected(checked.error());
 
-  std::unique_ptr<Port> self(new Port(std::move(*programs), std::move(*umem)));
+  std::unique_ptr<Port> self(new Port(fabric, config.slot));
+  self->umem_.reclaim();
   self->view_.uplink = config.uplink;
-  self->view_.link = config.link;
+  self->view_.link = fabric.link();
   self->view_.tap = tap.name();
   self->view_.output = tap.output();
   self->view_.guest_offloads = tap.offloads();
   std::ranges::copy(config.vm_mac, self->view_.slot.vm_mac);
+  self->view_.slot.nic = config.nic;
+  if (fabric.shares_uplink(config.slot)) self->view_.slot.flags = TS_SLOT_SHARED;
   const auto ready = self->receive_for(config.vm_mac)
-                         .and_then([&] { return self->attach(); })
+                         .and_then([&] { return self->open_devices(); })
+                         .and_then([&] { return self->set_devices(); })
                          .and_then([&] { return self->open_sockets(); })
                          .and_then([&] { return self->set_peer(config.vm_id, config.link_peer_mac); });
   if (!ready) return tl::unexpected(ready.error());
   return self;
+}
+
+Port::~Port() {
+  programs().remove_target({view_.slot.vm_id, view_.slot.nic});
+  programs().clear_slot(slot_, devices_);
 }
 
 Result<void> Port::receive_for(const io::MacAddress& vm_mac) {
@@ -78,67 +81,94 @@ Result<void> Port::receive_for(const io::MacAddress& vm_mac) {
   return {};
 }
 
-Result<void> Port::attach() {
+Result<void> Port::open_devices() {
+  auto link = fabric_.open_link();
+  if (!link) return tl::unexpected(link.error());
+  link_device_ = std::move(*link);
+  auto uplink = fabric_.open_uplink(view_.uplink, *link_device_);
+  if (!uplink) return tl::unexpected(uplink.error());
+  uplink_device_ = std::move(*uplink);
+
   const auto tap = io::device_index(view_.tap);
   if (!tap) return tl::unexpected(tap.error());
+  tap_device_.ifindex = *tap;
+  if (view_.output != view_.tap) {
+    auto queue = open_queue(view_.tap, io::DeviceQueue::Use::send);
+    if (!queue) return tl::unexpected(queue.error());
+    tap_device_.queue = std::move(*queue);
+  }
   const auto output = io::device_index(view_.output);
   if (!output) return tl::unexpected(output.error());
-  const auto uplink = io::device_index(view_.uplink);
-  if (!uplink) return tl::unexpected(uplink.error());
-  const auto link = io::device_index(view_.link);
-  if (!link) return tl::unexpected(link.error());
+  output_device_.ifindex = *output;
+  auto attachment =
+      programs().attach(io::XdpRole::tap, view_.output, uplink_device_->attachment.mode == io::XdpMode::native);
+  if (!attachment) return tl::unexpected(attachment.error());
+  output_device_.attachment = std::move(*attachment);
+  auto queue = open_queue(view_.output, io::DeviceQueue::Use::both);
+  if (!queue) return tl::unexpected(queue.error());
+  output_device_.queue = std::move(*queue);
+
+  view_.link_mode = link_device_->attachment.mode;
+  view_.uplink_mode = uplink_device_->attachment.mode;
+  view_.tap_mode = output_device_.attachment.mode;
+  return {};
+}
+
+Result<std::unique_ptr<io::DeviceQueue>> Port::open_queue(const std::string& device, io::DeviceQueue::Use use) {
+  return io::DeviceQueue::open(fabric_.umem(), umem_, device, 0, io::Umem::kRingEntries, use);
+}
+
+Result<void> Port::set_devices() {
   const auto link_mac = io::device_mac(view_.link);
   if (!link_mac) return tl::unexpected(link_mac.error());
+  std::ranges::copy(*link_mac, view_.slot.link_mac);
   const auto link_mtu = io::device_mtu(view_.link);
   if (!link_mtu) return tl::unexpected(link_mtu.error());
   link_frame_bytes_max_ =
       std::min<std::size_t>(*link_mtu + kEthernetBytes, io::Umem::kChunkBytes - io::Umem::kHeadroomBytes);
-  std::ranges::copy(*link_mac, view_.slot.link_mac);
+  view_.slot.uplink_ifindex = static_cast<std::uint32_t>(uplink_device_->ifindex);
 
-  io::XdpPrograms::SlotDevices devices{
-      .tap_ifindex = *tap, .output_ifindex = *output, .uplink_ifindex = *uplink, .link_ifindex = *link, .vm_mac = {}};
-  std::ranges::copy(view_.slot.vm_mac, devices.vm_mac.begin());
-  if (auto done = programs_.set_devices(kSlot, devices); !done) return done;
-  const auto attach_one = [&](io::XdpRole role, int ifindex, io::XdpMode& mode) -> Result<void> {
-    const auto attached = programs_.attach(role, ifindex);
-    if (!attached) return tl::unexpected(attached.error());
-    mode = *attached;
-    return {};
-  };
-  return attach_one(io::XdpRole::tap, *output, view_.tap_mode)
-      .and_then([&] { return attach_one(io::XdpRole::link, *link, view_.link_mode); })
-      .and_then([&] { return attach_one(io::XdpRole::uplink, *uplink, view_.uplink_mode); });
+  devices_ = {.tap_ifindex = tap_device_.ifindex,
+              .output_ifindex = output_device_.ifindex,
+              .uplink_ifindex = uplink_device_->ifindex,
+              .link_ifindex = link_device_->ifindex,
+              .vm_mac = {}};
+  std::ranges::copy(view_.slot.vm_mac, devices_.vm_mac.begin());
+  return programs().set_devices(slot_, devices_);
 }
 
 Result<void> Port::open_sockets() {
-  const auto open_one = [this](io::XdpRole role, const std::string& device,
+  const auto open_one = [this](io::XdpRole role, const FabricDevice& device,
                                std::unique_ptr<io::XskSocket>& socket) -> Result<void> {
-    auto opened = io::XskSocket::open(*umem_, device);
+    auto opened = io::XskSocket::open(*device.queue, umem_);
     if (!opened) return tl::unexpected(opened.error());
     socket = std::move(*opened);
-    return programs_.set_socket(role, kSlot, socket->fd());
+    return programs().set_socket(role, slot_, socket->fd());
   };
-  if (view_.output != view_.tap) {
-    auto opened = io::XskSocket::open(*umem_, view_.tap, io::XskSocket::Use::send);
+  auto group = io::GroupSocket::open(view_.uplink, devices_.vm_mac);
+  if (!group) return tl::unexpected(group.error());
+  group_ = std::move(*group);
+  if (tap_device_.queue) {
+    auto opened = io::XskSocket::open(*tap_device_.queue, umem_);
     if (!opened) return tl::unexpected(opened.error());
     input_ = std::move(*opened);
   }
-  return open_one(io::XdpRole::tap, view_.output, tap_)
-      .and_then([&] { return open_one(io::XdpRole::uplink, view_.uplink, uplink_); })
-      .and_then([&] { return open_one(io::XdpRole::link, view_.link, link_); });
+  return open_one(io::XdpRole::tap, output_device_, tap_)
+      .and_then([&] { return open_one(io::XdpRole::uplink, *uplink_device_, uplink_); })
+      .and_then([&] { return open_one(io::XdpRole::link, *link_device_, link_); });
 }
 
 Result<void> Port::set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac) {
-  programs_.remove_vm(view_.slot.vm_id);
+  programs().remove_target({view_.slot.vm_id, view_.slot.nic});
   view_.slot.vm_id = vm_id;
   std::ranges::copy(link_peer_mac, view_.slot.link_peer_mac);
   apply();
-  return programs_.add_vm(vm_id, kSlot);
+  return programs().add_target({vm_id, view_.slot.nic}, slot_);
 }
 
 void Port::apply() {
   // Writing an array map's element can't fail for want of anything; if it does, the gate is in nobody's hands.
-  if (auto done = programs_.set_slot(kSlot, view_.slot); !done) throw std::runtime_error(done.error().message);
+  if (auto done = programs().set_slot(slot_, view_.slot); !done) throw std::runtime_error(done.error().message);
 }
 
 void Port::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open) {
@@ -165,13 +195,13 @@ void Port::set_translates(bool translates) {
 
 ts_frame_meta Port::meta(io::XskSocket::Frame frame) {
   ts_frame_meta meta{};
-  std::memcpy(&meta, umem_->bytes(frame.address - sizeof(meta), sizeof(meta)).data(), sizeof(meta));
+  std::memcpy(&meta, umem_.bytes(frame.address - sizeof(meta), sizeof(meta)).data(), sizeof(meta));
   return meta;
 }
 
 void Port::send(io::XskSocket& socket, io::XskSocket::Frame frame) {
   if (socket.send(frame)) return;
-  umem_->give(frame.address);
+  umem_.give(frame.address);
   ++frames_unsent_;
 }
 
@@ -180,12 +210,12 @@ void Port::send_copy(io::XskSocket& socket, std::span<const std::byte> bytes) {
 }
 
 ts_counters Port::counters() const {
-  return programs_.counters(kSlot);
+  return fabric_.programs().counters(slot_);
 }
 
-ts_flow_key Port::key_of(const compare::FlowKey& flow) {
+ts_flow_key Port::key_of(const compare::FlowKey& flow) const {
   ts_flow_key key = flow;
-  key.slot = kSlot;
+  key.slot = static_cast<std::uint16_t>(slot_);
   return key;
 }
 

@@ -8,17 +8,22 @@
 #include <vector>
 
 #include "core/compare/frame.hpp"
+#include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
 #include "io/netlink/reception.hpp"
+#include "io/packet/group_socket.hpp"
 #include "io/xsk/umem.hpp"
 
 namespace twinstep::daemon {
 
-/// The plane's devices: programs attached, one AF_XDP socket on each, and the slot's configuration. The plane's thread
-/// only.
+/// The plane's part of the fabric: its slot with its configuration, its tap, and its own AF_XDP socket on tap, uplink
+/// and link. The plane's thread only.
 class Port {
  public:
-  static Result<std::unique_ptr<Port>> open(const PlaneConfig& config, const io::Tap& tap);
+  /// fabric must outlive the port.
+  static Result<std::unique_ptr<Port>> open(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap);
+  /// Forgets the slot; no frame passes any more.
+  ~Port();
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 
@@ -28,8 +33,12 @@ class Port {
   io::XskSocket& input() { return input_ ? *input_ : *tap_; }
   io::XskSocket& uplink() { return *uplink_; }
   io::XskSocket& link() { return *link_; }
-  io::Umem& umem() { return *umem_; }
-  io::XdpPrograms& programs() { return programs_; }
+  /// Group-addressed frames of the uplink.
+  io::GroupSocket& group() { return *group_; }
+  /// The slot's share of the packet memory.
+  io::ChunkPool& umem() { return umem_; }
+  io::XdpPrograms& programs() { return fabric_.programs(); }
+  std::uint32_t slot_number() const { return slot_; }
   const NicView& view() const { return view_; }
   /// Largest Ethernet frame on the link, in bytes.
   std::size_t link_frame_bytes_max() const { return link_frame_bytes_max_; }
@@ -44,7 +53,7 @@ class Port {
   const ts_slot_config& slot() const { return view_.slot; }
 
   /// A received frame's bytes, and the metadata that the tap program put in front of them.
-  std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_->bytes(frame.address, frame.length); }
+  std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_.bytes(frame.address, frame.length); }
   ts_frame_meta meta(io::XskSocket::Frame frame);
 
   /// Sends a frame; its chunk is given up either way.
@@ -53,21 +62,27 @@ class Port {
   ts_counters counters() const;
   std::uint64_t frames_unsent() const { return frames_unsent_; }
 
-  static ts_flow_key key_of(const compare::FlowKey& flow);
+  ts_flow_key key_of(const compare::FlowKey& flow) const;
 
  private:
-  Port(io::XdpPrograms programs, std::unique_ptr<io::Umem> umem)
-      : programs_(std::move(programs)), umem_(std::move(umem)) {}
+  Port(Fabric& fabric, std::uint32_t slot) : fabric_(fabric), umem_(fabric.chunks(slot)), slot_(slot) {}
   Result<void> receive_for(const io::MacAddress& vm_mac);
-  Result<void> attach();
+  Result<void> open_devices();
+  Result<std::unique_ptr<io::DeviceQueue>> open_queue(const std::string& device, io::DeviceQueue::Use use);
+  Result<void> set_devices();
   Result<void> open_sockets();
   void apply();
 
-  io::XdpPrograms programs_;
-  std::unique_ptr<io::Umem> umem_;  // before the sockets, which use it until they are gone
-  std::unique_ptr<io::XskSocket> tap_, uplink_, link_;
-  std::unique_ptr<io::XskSocket> input_;    // with guest offloads, where the tap's output is another device
+  Fabric& fabric_;
+  io::ChunkPool& umem_;
+  std::uint32_t slot_;
+  std::shared_ptr<FabricDevice> link_device_, uplink_device_;
+  FabricDevice tap_device_, output_device_;  // one queue for both, in the output, without guest offloads
+  io::XdpPrograms::SlotDevices devices_;
   std::optional<io::Reception> reception_;  // of the VM's frames on the uplink
+  std::unique_ptr<io::GroupSocket> group_;
+  std::unique_ptr<io::XskSocket> tap_, uplink_, link_;  // after the devices, whose queues they use
+  std::unique_ptr<io::XskSocket> input_;                // with guest offloads, where the tap's output is another device
   NicView view_;
   std::size_t link_frame_bytes_max_ = 0;
   std::uint64_t frames_unsent_ = 0;

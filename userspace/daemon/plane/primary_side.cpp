@@ -24,7 +24,7 @@ PrimarySide::PrimarySide(Port& port, LinkSender& sender, Translator& translator,
       limits_(config.limits),
       inbound_frames_max_(config.inbound_frames_max),
       on_diverged_(std::move(on_diverged)),
-      held_(config.umem_frames) {}
+      held_(port.umem().chunks()) {}
 
 void PrimarySide::pair(const compare::DigestKey& key) {
   discard();
@@ -38,7 +38,7 @@ void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
   const auto bytes = port_.bytes(frame);
   const std::uint64_t held_before = comparer_->stats().frames_held;
   const auto parsed = compare::parse(bytes, port_.meta(frame), *key_);
-  held_.at(frame.address / io::Umem::kChunkBytes) = {frame.length, translator_.on_output(parsed)};
+  held_.at(port_.umem().index(frame.address)) = {frame.length, translator_.on_output(parsed)};
   comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
   tell_of_output(held_before);
@@ -73,6 +73,12 @@ void PrimarySide::on_gated(std::span<const std::byte> frame) {
     return;
   }
   inbound_.emplace_back(frame.begin(), frame.end());
+}
+
+void PrimarySide::on_input(std::span<const std::byte> frame) {
+  if (port_.slot().uplink_mode == TS_UPLINK_GATED) return on_gated(frame);
+  sender_.mirror(frame, port_.slot().epoch);
+  port_.send_copy(port_.tap(), frame);
 }
 
 void PrimarySide::on_tick(Nanos now) {
@@ -143,7 +149,7 @@ void PrimarySide::carry_out() {
 }
 
 void PrimarySide::run(const compare::Release& release) {
-  const Held& held = held_.at(release.id / io::Umem::kChunkBytes);
+  const Held& held = held_.at(port_.umem().index(release.id));
   const io::XskSocket::Frame frame{release.id, held.length};
   if (release.window) TcpEdit(port_.bytes(frame)).set_window(*release.window);
   if (held.shift.changes()) TcpEdit(port_.bytes(frame)).shift(held.shift);

@@ -29,6 +29,8 @@ class PrimarySide {
   void on_records(std::span<const std::byte> frame, Nanos now);
   /// A client's frame that the uplink program handed over because the gate is shut.
   void on_gated(std::span<const std::byte> frame);
+  /// A frame for the VM that no program has delivered: for both VMs, at once or when the PVM continues.
+  void on_input(std::span<const std::byte> frame);
   void on_tick(Nanos now);
   /// Sends what earlier calls decided. Once after each batch.
   void flush();

@@ -67,10 +67,10 @@ FailoverStats SecondarySide::carry_over_flows(Nanos now) {
   survivors_.clear();
   FailoverStats stats;
   FlowMap<ts_translation> before;
-  for (const auto& each : before_) before.emplace(Port::key_of(each.flow), each.numbers);
+  for (const auto& each : before_) before.emplace(port_.key_of(each.flow), each.numbers);
   std::vector<compare::FlowTranslation> after;
   for (const auto& flow : tracker_->flows()) {
-    const auto key = Port::key_of(flow.flow);
+    const auto key = port_.key_of(flow.flow);
     const auto state = state_of(port_.programs(), key, epoch());
     const auto known = before.extract(key);
     const auto numbers = compare::translation_after_failover(known ? std::optional(known.mapped()) : std::nullopt,
@@ -87,7 +87,7 @@ FailoverStats SecondarySide::carry_over_flows(Nanos now) {
     if (numbers->seq_delta != 0) ++stats.flows_renumbered;
   }
   // Connections that said nothing in this epoch have been idle for longest.
-  std::erase_if(before_, [&](const auto& each) { return !before.contains(Port::key_of(each.flow)); });
+  std::erase_if(before_, [&](const auto& each) { return !before.contains(port_.key_of(each.flow)); });
   after.insert(after.begin(), before_.begin(), before_.end());
   translator_.install(after, now);
   before_.clear();

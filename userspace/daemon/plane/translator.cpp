@@ -32,7 +32,7 @@ bool FlowEqual::operator()(const ts_flow_key& a, const ts_flow_key& b) const noe
 std::vector<compare::FlowTranslation> Translator::refresh(Nanos now) {
   std::vector<compare::FlowTranslation> all;
   copy_.clear();
-  for (const auto& [key, translation] : port_.programs().translations()) {
+  for (const auto& [key, translation] : port_.programs().translations(port_.slot_number())) {
     // The programs' clock is coarse: it may be some milliseconds behind, and never ahead.
     const Nanos idle = std::max<Nanos>(now - static_cast<Nanos>(translation.used_ns), 0);
     if (compare::is_closed(translation) && idle > kClosedNs) {
@@ -54,15 +54,15 @@ void Translator::install(std::span<const compare::FlowTranslation> translations,
   for (const auto& each : translations.last(fitting)) {
     ts_translation numbers = each.numbers;
     numbers.used_ns = static_cast<std::uint64_t>(now) - numbers.used_ns;
-    if (port_.programs().set_translation(Port::key_of(each.flow), numbers))
-      copy_.emplace(Port::key_of(each.flow), numbers);
+    if (port_.programs().set_translation(port_.key_of(each.flow), numbers))
+      copy_.emplace(port_.key_of(each.flow), numbers);
   }
   port_.set_translates(!copy_.empty());
 }
 
 OutboundShift Translator::on_output(const compare::Frame& frame) {
   if (copy_.empty() || frame.cls != TS_CLASS_TCP) return {};
-  const auto found = copy_.find(Port::key_of(frame.flow));
+  const auto found = copy_.find(port_.key_of(frame.flow));
   if (found == copy_.end()) return {};
   if ((frame.tcp.flags & compare::kSyn) != 0 && compare::ends_translation(found->second, frame.tcp.seq)) {
     copy_.erase(found);
@@ -76,7 +76,7 @@ OutboundShift Translator::on_output(const compare::Frame& frame) {
 }
 
 OutboundShift Translator::of_made(const compare::Frame& frame) const {
-  const auto found = copy_.find(Port::key_of(frame.flow));
+  const auto found = copy_.find(port_.key_of(frame.flow));
   return found == copy_.end() ? OutboundShift{} : shift_of(found->second);
 }
 

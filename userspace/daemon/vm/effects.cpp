@@ -63,7 +63,7 @@ Result<void> Vm::start_guest(bool paused) {
                  diverged.detail);
     post(session::Diverged{epoch, diverged.cause});
   };
-  auto guest = Guest::start(host_.config, config_, vm_id_, paused, on_diverged);
+  auto guest = Guest::start(host_.config, config_, vm_id_, *place_, paused, on_diverged);
   if (!guest) return tl::make_unexpected(guest.error());
   guest_ = std::move(*guest);
   death_told_ = false;

@@ -85,20 +85,19 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
 Guest::Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes)
     : tap_(std::move(tap)), plane_(std::move(plane)), qemu_(std::move(qemu)), memory_bytes_(memory_bytes) {}
 
-Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
-                                            OnDiverged on_diverged) {
+Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
+                                            FabricPlace place, bool paused, OnDiverged on_diverged) {
   const auto mtu_bytes = guest_mtu(vm);
   if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
   auto tap = make_tap(vm, vm_id, *mtu_bytes);
   if (!tap) return tl::make_unexpected(tap.error());
   PlaneConfig plane_config;
+  plane_config.slot = place.slot;
   plane_config.uplink = vm.uplink;
-  plane_config.link = host.link.device;
   plane_config.vm_mac = vm.mac;
   plane_config.vm_id = vm_id;
-  plane_config.umem_frames = vm.limits.umem_frames;
   set_limits(vm.limits, plane_config);
-  auto plane = Plane::create(plane_config, *tap, std::move(on_diverged));
+  auto plane = Plane::create(plane_config, place.fabric, *tap, std::move(on_diverged));
   if (!plane) return tl::make_unexpected(plane.error());
 
   const auto spec = vm_spec(host, vm, *tap, paused);

@@ -11,6 +11,7 @@
 
 #include "core/result.hpp"
 #include "daemon/config.hpp"
+#include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
 #include "io/tap/tap.hpp"
 #include "memory/primary_memory.hpp"
@@ -26,8 +27,8 @@ namespace twinstep::daemon {
 class Guest {
  public:
   /// Starts QEMU; paused: with its vCPUs stopped, as a secondary is made. on_diverged: see Plane::create.
-  static Result<std::unique_ptr<Guest>> start(const Config& host, const VmConfig& vm, std::uint16_t vm_id, bool paused,
-                                              OnDiverged on_diverged);
+  static Result<std::unique_ptr<Guest>> start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
+                                              FabricPlace place, bool paused, OnDiverged on_diverged);
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
 

@@ -35,7 +35,8 @@ session::Config machine_config(const Config& host, const VmConfig& vm) {
 Vm::Vm(const VmConfig& config, std::uint16_t vm_id, HostServices host)
     : config_(config), vm_id_(vm_id), host_(std::move(host)), machine_(machine_config(host_.config, config)) {}
 
-void Vm::start() {
+void Vm::start(FabricPlace place) {
+  place_.emplace(place);
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 

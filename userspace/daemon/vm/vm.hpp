@@ -16,6 +16,7 @@
 
 #include "core/session/machine.hpp"
 #include "daemon/config.hpp"
+#include "daemon/plane/fabric.hpp"
 #include "daemon/vm/checkpoint_log.hpp"
 #include "daemon/vm/guest.hpp"
 #include "daemon/vm/mailbox.hpp"
@@ -48,7 +49,8 @@ class Vm {
   const std::string& name() const { return config_.name; }
   std::uint16_t id() const { return vm_id_; }
 
-  void start();
+  /// place.fabric must outlive the VM.
+  void start(FabricPlace place);
   /// Hands over to the secondary if there is one, ends QEMU and the thread. Events may still be posted; nobody takes
   /// them.
   void stop();
@@ -133,6 +135,7 @@ class Vm {
   const VmConfig& config_;
   const std::uint16_t vm_id_;
   HostServices host_;
+  std::optional<FabricPlace> place_;  // from start() on
   session::Machine machine_;
   Mailbox<Item> mailbox_;
   CheckpointLog log_;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdarg>
+#include <cstring>
 
 #include "io/os_error.hpp"
 #include "io/unique_fd.hpp"
@@ -41,6 +42,30 @@ std::optional<Value> get(const bpf_map* map, const Key& key) {
   return value;
 }
 
+/// An entry that isn't there is no error.
+template <typename Key>
+void drop(const bpf_map* map, const Key& key) {
+  bpf_map__delete_elem(map, &key, sizeof(key), 0);
+}
+
+/// Keys of one slot in a map by flow. What others add or remove meanwhile may make the walk begin anew: it is bounded,
+/// and names a key once.
+std::vector<ts_flow_key> keys_of_slot(const bpf_map* map, std::uint32_t slot) {
+  std::vector<ts_flow_key> keys;
+  ts_flow_key key{};
+  const ts_flow_key* last = nullptr;
+  for (std::uint32_t i = bpf_map__max_entries(map); i > 0; --i) {
+    if (bpf_map__get_next_key(map, last, &key, sizeof(key)) != 0) break;
+    if (key.slot == slot) keys.push_back(key);
+    last = &key;
+  }
+  const auto less = [](const ts_flow_key& a, const ts_flow_key& b) { return std::memcmp(&a, &b, sizeof(a)) < 0; };
+  const auto same = [](const ts_flow_key& a, const ts_flow_key& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; };
+  std::ranges::sort(keys, less);
+  keys.erase(std::ranges::unique(keys, same).begin(), keys.end());
+  return keys;
+}
+
 bpf_devmap_val device_entry(int ifindex, int program_fd) {
   bpf_devmap_val entry{};
   entry.ifindex = static_cast<std::uint32_t>(ifindex);
@@ -54,7 +79,6 @@ constexpr int kNoProgram = -1;
 
 struct XdpPrograms::Impl {
   Skeleton skeleton;
-  std::array<UniqueFd, 3> attachments;  // by role
 
   const bpf_program* program(XdpRole role) const {
     switch (role) {
@@ -120,24 +144,23 @@ Result<XdpPrograms> XdpPrograms::load() {
   return XdpPrograms(std::move(impl));
 }
 
-Result<XdpMode> XdpPrograms::attach(XdpRole role, int ifindex) {
-  auto& attachment = impl_->attachments.at(static_cast<std::size_t>(role));
-  attachment.reset();
+Result<XdpAttachment> XdpPrograms::attach(XdpRole role, const std::string& device, bool native) {
+  const auto ifindex = device_index(device);
+  if (!ifindex) return tl::unexpected(ifindex.error());
   const int program_fd = bpf_program__fd(impl_->program(role));
   for (const auto mode : {XdpMode::native, XdpMode::generic}) {
+    if (mode == XdpMode::native && !native) continue;
     LIBBPF_OPTS(bpf_link_create_opts, options);
     options.flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-    UniqueFd link(bpf_link_create(program_fd, ifindex, BPF_XDP, &options));
-    if (!link) continue;
-    attachment = std::move(link);
-    return mode;
+    UniqueFd link(bpf_link_create(program_fd, *ifindex, BPF_XDP, &options));
+    if (link) return XdpAttachment{std::move(link), mode};
   }
-  return fail_os(std::string("cannot attach an XDP program to the ") + to_string(role) + ", device number " +
-                 std::to_string(ifindex) + " (see `ip link`: is another XDP program there?)");
+  return fail_os(std::string("cannot attach an XDP program to the ") + to_string(role) + " " + device +
+                 " (see `ip link`: is another XDP program there?)");
 }
 
-void XdpPrograms::set_digest_key(const compare::DigestKey& key) {
-  impl_->skeleton->data_digest_key->ts_digest_key = key.table();
+Result<void> XdpPrograms::set_digest_key(std::uint32_t slot, const compare::DigestKey& key) {
+  return put(impl_->skeleton->maps.ts_digest_keys, slot, key.table());
 }
 
 Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& devices) {
@@ -148,7 +171,6 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
       .and_then([&] { return put(maps.ts_uplinks, slot, device_entry(devices.uplink_ifindex, kNoProgram)); })
       .and_then([&] { return impl_->set_mirror(slot, devices.tap_ifindex, devices.link_ifindex); })
       .and_then([&] { return put(maps.ts_ifindex_slot, devices.output_ifindex, slot); })
-      .and_then([&] { return put(maps.ts_uplink_slot, devices.uplink_ifindex, slot); })
       .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
 }
 
@@ -156,12 +178,26 @@ Result<void> XdpPrograms::set_socket(XdpRole role, std::uint32_t slot, int socke
   return put(impl_->sockets(role), slot, socket_fd);
 }
 
-Result<void> XdpPrograms::add_vm(std::uint16_t vm_id, std::uint32_t slot) {
-  return put(impl_->skeleton->maps.ts_vm_slot, vm_id, slot);
+Result<void> XdpPrograms::add_target(const ts_link_target& target, std::uint32_t slot) {
+  return put(impl_->skeleton->maps.ts_vm_slot, target, slot);
 }
 
-void XdpPrograms::remove_vm(std::uint16_t vm_id) {
-  bpf_map__delete_elem(impl_->skeleton->maps.ts_vm_slot, &vm_id, sizeof(vm_id), 0);
+void XdpPrograms::remove_target(const ts_link_target& target) {
+  drop(impl_->skeleton->maps.ts_vm_slot, target);
+}
+
+void XdpPrograms::clear_slot(std::uint32_t slot, const SlotDevices& devices) {
+  const auto& maps = impl_->skeleton->maps;
+  ts_mac mac{};
+  std::copy(devices.vm_mac.begin(), devices.vm_mac.end(), mac.bytes);
+  drop(maps.ts_mac_slot, mac);
+  drop(maps.ts_ifindex_slot, devices.output_ifindex);
+  [[maybe_unused]] const auto closed = put(maps.ts_slots, slot, ts_slot_config{});
+  for (const auto* map :
+       {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link, maps.ts_taps, maps.ts_uplinks, maps.ts_mirrors})
+    drop(map, slot);
+  clear_flows(slot);
+  for (const auto& key : keys_of_slot(maps.ts_translations, slot)) drop(maps.ts_translations, key);
 }
 
 Result<void> XdpPrograms::set_slot(std::uint32_t slot, const ts_slot_config& config) {
@@ -177,11 +213,9 @@ Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& 
   return put(impl_->skeleton->maps.ts_flows, key, state);
 }
 
-void XdpPrograms::clear_flows() {
-  ts_flow_key key{};
+void XdpPrograms::clear_flows(std::uint32_t slot) {
   for (const bpf_map* map : {impl_->skeleton->maps.ts_flows, impl_->skeleton->maps.ts_half_open})
-    while (bpf_map__get_next_key(map, nullptr, &key, sizeof(key)) == 0)
-      if (bpf_map__delete_elem(map, &key, sizeof(key), 0) != 0) break;
+    for (const auto& key : keys_of_slot(map, slot)) drop(map, key);
 }
 
 std::optional<ts_translation> XdpPrograms::translation(const ts_flow_key& key) const {
@@ -196,15 +230,11 @@ void XdpPrograms::remove_translation(const ts_flow_key& key) {
   bpf_map__delete_elem(impl_->skeleton->maps.ts_translations, &key, sizeof(key), 0);
 }
 
-std::vector<std::pair<ts_flow_key, ts_translation>> XdpPrograms::translations() const {
+std::vector<std::pair<ts_flow_key, ts_translation>> XdpPrograms::translations(std::uint32_t slot) const {
   const bpf_map* map = impl_->skeleton->maps.ts_translations;
   std::vector<std::pair<ts_flow_key, ts_translation>> all;
-  ts_flow_key key{};
-  // A program that removes a key meanwhile makes the walk begin anew; it never adds one, so that has an end.
-  for (const ts_flow_key* last = nullptr; bpf_map__get_next_key(map, last, &key, sizeof(key)) == 0; last = &key) {
-    if (all.size() == TS_TRANSLATIONS_MAX) break;
+  for (const auto& key : keys_of_slot(map, slot))
     if (const auto value = get<ts_translation>(map, key)) all.emplace_back(key, *value);
-  }
   return all;
 }
 

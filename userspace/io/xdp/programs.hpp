@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "core/compare/digest.hpp"
 #include "core/result.hpp"
 #include "io/netlink/netdev.hpp"
+#include "io/unique_fd.hpp"
 
 namespace twinstep::io {
 
@@ -23,8 +25,14 @@ const char* to_string(XdpRole role);
 enum class XdpMode : std::uint8_t { native, generic };
 const char* to_string(XdpMode mode);
 
-/// The XDP programs and their maps, loaded once for one digest key. Everything is undone on destruction, and by the
-/// kernel when the process dies: then no frame passes between a VM and its clients.
+/// A program on a device. It is taken off with the object, and by the kernel when the process dies.
+struct XdpAttachment {
+  UniqueFd link;
+  XdpMode mode{};
+};
+
+/// The XDP programs and their maps: one set for a host, a slot in it for each NIC of a VM. Everything is undone on
+/// destruction, and by the kernel when the process dies: then no frame passes between a VM and its clients. Any thread.
 class XdpPrograms {
  public:
   /// Loads the programs. Fails where the kernel lacks what they need (Linux 5.18 or newer), or without CAP_BPF.
@@ -33,11 +41,12 @@ class XdpPrograms {
   XdpPrograms(XdpPrograms&&) noexcept;
   XdpPrograms& operator=(XdpPrograms&&) noexcept;
 
-  /// Attaches the role's program, natively if the driver can, and says which it was. One device for each role.
-  Result<XdpMode> attach(XdpRole role, int ifindex);
+  /// Attaches the role's program, natively if `native` and the driver can. Another program there is never replaced: an
+  /// error names it.
+  Result<XdpAttachment> attach(XdpRole role, const std::string& device, bool native);
 
-  /// Digests of later frames are under this key.
-  void set_digest_key(const compare::DigestKey& key);
+  /// Digests of the slot's later frames are under this key.
+  Result<void> set_digest_key(std::uint32_t slot, const compare::DigestKey& key);
 
   struct SlotDevices {
     int tap_ifindex = 0;     ///< where the guest gets frames
@@ -50,20 +59,23 @@ class XdpPrograms {
   Result<void> set_devices(std::uint32_t slot, const SlotDevices& devices);
   /// The AF_XDP socket that takes the slot's frames of this role's device.
   Result<void> set_socket(XdpRole role, std::uint32_t slot, int socket_fd);
-  /// Frames on the link for `vm_id` are the slot's.
-  Result<void> add_vm(std::uint16_t vm_id, std::uint32_t slot);
-  void remove_vm(std::uint16_t vm_id);
+  /// Frames on the link for `target` are the slot's.
+  Result<void> add_target(const ts_link_target& target, std::uint32_t slot);
+  void remove_target(const ts_link_target& target);
+  /// Forgets all that was set for the slot. devices: as in set_devices().
+  void clear_slot(std::uint32_t slot, const SlotDevices& devices);
   Result<void> set_slot(std::uint32_t slot, const ts_slot_config& config);
 
   std::optional<ts_flow_state> flow(const ts_flow_key& key) const;
   Result<void> set_flow(const ts_flow_key& key, const ts_flow_state& state);
-  void clear_flows();
+  /// Of one slot.
+  void clear_flows(std::uint32_t slot);
 
   std::optional<ts_translation> translation(const ts_flow_key& key) const;
   /// Fails where TS_TRANSLATIONS_MAX connections are there.
   Result<void> set_translation(const ts_flow_key& key, const ts_translation& translation);
   void remove_translation(const ts_flow_key& key);
-  std::vector<std::pair<ts_flow_key, ts_translation>> translations() const;
+  std::vector<std::pair<ts_flow_key, ts_translation>> translations(std::uint32_t slot) const;
 
   /// Sums over all processors.
   ts_counters counters(std::uint32_t slot) const;

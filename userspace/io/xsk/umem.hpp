@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <xdp/xsk.h>
-
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "core/result.hpp"
+#include "io/unique_fd.hpp"
+#include "io/xsk/chunk_pool.hpp"
 
 namespace twinstep::io {
 
-/// The memory that AF_XDP sockets share (kernel: networking/af_xdp.rst): equal chunks, handed out and taken back by
-/// address. An address is an offset into the memory; any address inside a chunk names that chunk. One thread.
+/// The packet memory of a host: what its AF_XDP sockets share (kernel: networking/af_xdp.rst), so that a frame received
+/// on one device is sent on another without a copy. Equal chunks, dealt out in pools.
+/// The kernel lets a socket share the memory of a bound one only. So the memory has a socket of its own, bound to the
+/// loopback device, which is always there; it carries nothing.
 class Umem {
  public:
   static constexpr std::uint32_t kChunkBytes = 4096;
@@ -23,32 +27,36 @@ class Umem {
   /// Where a frame that user space writes begins: room in front of it for a longer header.
   static constexpr std::uint32_t kHeadroomBytes = 256;
 
-  /// chunks: how many, at least one ring's worth.
-  static Result<std::unique_ptr<Umem>> create(std::uint32_t chunks);
+  /// Registers memory for one pool of each size, in chunks.
+  static Result<std::unique_ptr<Umem>> create(std::span<const std::uint32_t> pools);
   ~Umem();
   Umem(const Umem&) = delete;
   Umem& operator=(const Umem&) = delete;
 
-  /// A free chunk's first address, or nothing: all are in use.
-  std::optional<std::uint64_t> take();
-  /// Returns the chunk that `address` lies in.
-  void give(std::uint64_t address) { free_.push_back(address & ~std::uint64_t{kChunkBytes - 1}); }
-  std::size_t free_chunks() const { return free_.size(); }
-  std::uint32_t chunks() const { return chunks_; }
-
-  /// The bytes at an address. They may not cross the chunk's end.
+  /// number: as in create().
+  ChunkPool& pool(std::size_t number) { return *pools_.at(number); }
+  ChunkPool& pool_of(std::uint64_t address) { return *pools_.at(owners_.at(address / kChunkBytes)); }
   std::span<std::byte> bytes(std::uint64_t address, std::size_t length) { return {area_ + address, length}; }
+  /// The socket that others share the memory with.
+  int fd() const { return socket_.get(); }
+
+  /// A number for a device's queue, 1 to 255; nothing if all are taken. Any thread, as is the next.
+  std::optional<std::uint8_t> new_queue_id();
+  /// The queue is gone: what is lent to it is free again.
+  void end_queue(std::uint8_t id);
 
  private:
-  friend class XskSocket;
-  explicit Umem(std::uint32_t chunks) : chunks_(chunks) {}
+  Umem() = default;
+  Result<void> map_and_register(std::size_t chunks);
+  Result<void> bind();
 
-  std::uint32_t chunks_;
   std::byte* area_ = nullptr;
-  xsk_umem* umem_ = nullptr;
-  xsk_ring_prod fill_{};  // libxdp hands the rings made here to the first socket
-  xsk_ring_cons completion_{};
-  std::vector<std::uint64_t> free_;
+  std::size_t area_bytes_ = 0;
+  UniqueFd socket_;
+  std::vector<std::unique_ptr<ChunkPool>> pools_;
+  std::vector<std::uint16_t> owners_;  // by chunk
+  std::mutex mutex_;
+  std::bitset<256> queue_ids_;  // taken; under mutex_
 };
 
 }  // namespace twinstep::io

@@ -2,9 +2,14 @@
 #include "io/xsk/xsk_socket.hpp"
 
 #include <linux/if_xdp.h>
+#include <linux/membarrier.h>
+#include <net/if.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "io/os_error.hpp"
 
@@ -20,94 +25,115 @@ bool may_succeed_later(int error) {
   return error == EAGAIN || error == EBUSY || error == ENOBUFS || error == EINTR;
 }
 
+/// Waits until no program runs that may still have seen the socket in an XSKMAP (membarrier(2): an RCU grace period).
+void wait_for_running_programs() {
+  ::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<XskSocket>> XskSocket::open(Umem& umem, const std::string& device, Use use) {
-  std::unique_ptr<XskSocket> self(new XskSocket(umem));
-  xsk_socket_config config{};
-  config.rx_size = Umem::kRingEntries;
-  config.tx_size = Umem::kRingEntries;
-  config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
-  config.bind_flags = XDP_USE_NEED_WAKEUP | XDP_COPY;
-  auto* receive = use == Use::both ? &self->receive_ : nullptr;
-  const int error = xsk_socket__create_shared(&self->socket_, device.c_str(), 0, umem.umem_, receive, &self->transmit_,
-                                              &self->fill_, &self->completion_, &config);
-  if (error != 0)
-    return fail_os("cannot open an AF_XDP socket on queue 0 of " + device +
-                       " (is another program's socket there, or is this not root?)",
-                   -error);
-  if (use == Use::both) self->offer_chunks();
+Result<std::unique_ptr<XskSocket>> XskSocket::open(DeviceQueue& queue, ChunkPool& pool) {
+  std::unique_ptr<XskSocket> self(new XskSocket(queue, pool));
+  if (auto done = self->bind(); !done) return tl::unexpected(done.error());
   return self;
 }
 
-XskSocket::~XskSocket() {
-  if (socket_ != nullptr) xsk_socket__delete(socket_);
+Result<void> XskSocket::bind() {
+  socket_.reset(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!socket_) return fail_os("cannot open an AF_XDP socket (needs CAP_NET_RAW)");
+  const auto rings = receive_.open(fd(), XDP_RX_RING, Umem::kRingEntries).and_then([&] {
+    return transmit_.open(fd(), XDP_TX_RING, Umem::kRingEntries);
+  });
+  if (!rings) return rings;
+  sockaddr_xdp address{};
+  address.sxdp_family = AF_XDP;
+  address.sxdp_ifindex = ::if_nametoindex(queue_.device().c_str());
+  address.sxdp_queue_id = queue_.queue();
+  address.sxdp_flags = XDP_SHARED_UMEM;
+  address.sxdp_shared_umem_fd = static_cast<std::uint32_t>(queue_.fd());
+  if (::bind(fd(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return fail_os("cannot share queue " + std::to_string(queue_.queue()) + " of " + queue_.device() +
+                   " with AF_XDP (has the device gone and come again?)");
+  return {};
 }
 
-void XskSocket::offer_chunks() {
-  const auto wanted = static_cast<std::uint32_t>(
-      std::min<std::size_t>(xsk_prod_nb_free(&fill_, Umem::kRingEntries), umem_.free_chunks()));
+XskSocket::~XskSocket() {
+  if (!socket_) return;
+  flush();
+  return_unsent();
+  wait_for_running_programs();
+  return_unread();
+}
+
+/// Frames that the device did not take lie between the ring's two ends.
+void XskSocket::return_unsent() {
+  auto& ring = transmit_.producer();
+  if (ring.ring == nullptr) return;
+  for (std::uint32_t left = unsent(); left > 0; --left)
+    pool_.take_back(xsk_ring_prod__tx_desc(&ring, *ring.producer - left)->addr);
+}
+
+void XskSocket::return_unread() {
+  auto& ring = receive_.consumer();
+  if (ring.ring == nullptr) return;
   std::uint32_t index = 0;
-  if (wanted == 0 || xsk_ring_prod__reserve(&fill_, wanted, &index) != wanted) return;
-  for (std::uint32_t i = 0; i < wanted; ++i) *xsk_ring_prod__fill_addr(&fill_, index + i) = *umem_.take();
-  xsk_ring_prod__submit(&fill_, wanted);
+  const std::uint32_t count = xsk_ring_cons__peek(&ring, ring.size, &index);
+  for (std::uint32_t i = 0; i < count; ++i) pool_.give(xsk_ring_cons__rx_desc(&ring, index + i)->addr);
+  xsk_ring_cons__release(&ring, count);
 }
 
 void XskSocket::receive(std::vector<Frame>& out, std::size_t frames_max) {
+  auto& ring = receive_.consumer();
   std::uint32_t index = 0;
-  const std::uint32_t count = xsk_ring_cons__peek(&receive_, static_cast<std::uint32_t>(frames_max), &index);
+  const std::uint32_t count = xsk_ring_cons__peek(&ring, static_cast<std::uint32_t>(frames_max), &index);
   for (std::uint32_t i = 0; i < count; ++i) {
-    const xdp_desc* descriptor = xsk_ring_cons__rx_desc(&receive_, index + i);
+    const xdp_desc* descriptor = xsk_ring_cons__rx_desc(&ring, index + i);
     out.push_back({descriptor->addr, descriptor->len});
   }
-  xsk_ring_cons__release(&receive_, count);
-  offer_chunks();
+  xsk_ring_cons__release(&ring, count);
+  queue_.refill();
 }
 
 bool XskSocket::send(Frame frame) {
+  auto& ring = transmit_.producer();
   std::uint32_t index = 0;
-  if (xsk_ring_prod__reserve(&transmit_, 1, &index) != 1) {
+  if (xsk_ring_prod__reserve(&ring, 1, &index) != 1) {
     flush();
-    if (xsk_ring_prod__reserve(&transmit_, 1, &index) != 1) return false;
+    if (xsk_ring_prod__reserve(&ring, 1, &index) != 1) return false;
   }
-  *xsk_ring_prod__tx_desc(&transmit_, index) = xdp_desc{.addr = frame.address, .len = frame.length, .options = 0};
-  xsk_ring_prod__submit(&transmit_, 1);
+  pool_.lend(frame.address, queue_.id());
+  *xsk_ring_prod__tx_desc(&ring, index) = xdp_desc{.addr = frame.address, .len = frame.length, .options = 0};
+  xsk_ring_prod__submit(&ring, 1);
   if (++queued_ >= kKickBatch) flush();
   return true;
 }
 
 bool XskSocket::send_copy(std::span<const std::byte> bytes) {
   if (bytes.size() > Umem::kChunkBytes - Umem::kHeadroomBytes) return false;
-  const auto chunk = umem_.take();
+  const auto chunk = pool_.take();
   if (!chunk) return false;
   const Frame frame{*chunk + Umem::kHeadroomBytes, static_cast<std::uint32_t>(bytes.size())};
-  std::ranges::copy(bytes, umem_.bytes(frame.address, frame.length).begin());
+  std::ranges::copy(bytes, pool_.bytes(frame.address, frame.length).begin());
   if (send(frame)) return true;
-  umem_.give(*chunk);
+  pool_.give(*chunk);
   return false;
 }
 
 void XskSocket::flush() {
   queued_ = 0;
-  reap();
+  queue_.reap(pool_);
   for (int futile = 0; unsent() > 0 && futile < kFutileKicksMax;) {
     const std::uint32_t before = unsent();
     const bool stuck = ::sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) < 0 && !may_succeed_later(errno);
-    reap();
+    queue_.reap(pool_);
     if (stuck) return;
     futile = unsent() < before ? 0 : futile + 1;
   }
 }
 
 std::uint32_t XskSocket::unsent() const {
-  return *transmit_.producer - __atomic_load_n(transmit_.consumer, __ATOMIC_ACQUIRE);
-}
-
-void XskSocket::reap() {
-  std::uint32_t index = 0;
-  const std::uint32_t count = xsk_ring_cons__peek(&completion_, Umem::kRingEntries, &index);
-  for (std::uint32_t i = 0; i < count; ++i) umem_.give(*xsk_ring_cons__comp_addr(&completion_, index + i));
-  xsk_ring_cons__release(&completion_, count);
+  const auto& ring = transmit_.producer();
+  return *ring.producer - __atomic_load_n(ring.consumer, __ATOMIC_ACQUIRE);
 }
 
 XskSocket::Losses XskSocket::losses() const {

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <xdp/xsk.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "core/result.hpp"
+#include "io/unique_fd.hpp"
+#include "io/xsk/device_queue.hpp"
 #include "io/xsk/umem.hpp"
 
 namespace twinstep::io {
 
-/// One AF_XDP socket on queue 0 of a device, with rings of its own, on a Umem that others share. It copies frames in
-/// and out: a tap does no zero-copy, and sockets of one Umem must all work alike. XDP programs and XSKMAPs are the
-/// caller's business. One thread.
+/// One AF_XDP socket on a device's queue, with a receive and a transmit ring of its own: several VMs have one each on
+/// the same queue. XDP programs and XSKMAPs are the caller's business. One thread.
 class XskSocket {
  public:
   struct Frame {
@@ -31,23 +29,22 @@ class XskSocket {
     std::uint64_t other = 0;      ///< too large for a chunk, and the like
   };
 
-  enum class Use : std::uint8_t { both, send };  ///< send: it receives nothing and takes no chunks to receive into
-
-  /// umem must outlive the socket.
-  static Result<std::unique_ptr<XskSocket>> open(Umem& umem, const std::string& device, Use use = Use::both);
+  /// pool: of the frames that are sent. Both must outlive the socket.
+  static Result<std::unique_ptr<XskSocket>> open(DeviceQueue& queue, ChunkPool& pool);
+  /// No XSKMAP may name the socket any more.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
   XskSocket& operator=(const XskSocket&) = delete;
 
   /// To poll for received frames, and to enter into an XSKMAP.
-  int fd() const { return xsk_socket__fd(socket_); }
+  int fd() const { return socket_.get(); }
 
   /// Appends up to `frames_max` received frames to `out` and offers as many free chunks in exchange. The frames' chunks
   /// are the caller's.
   void receive(std::vector<Frame>& out, std::size_t frames_max);
 
-  /// Queues a frame; its chunk returns to the Umem once it is sent. Sends what is queued if the ring is full. false:
-  /// the device takes nothing; the chunk stays the caller's.
+  /// Queues a frame of the pool; its chunk returns there once it is sent. Sends what is queued if the ring is full.
+  /// false: the device takes nothing; the chunk stays the caller's.
   bool send(Frame frame);
   /// Queues a copy of `bytes`, at most Umem::kChunkBytes - Umem::kHeadroomBytes. false: no chunk or no room.
   bool send_copy(std::span<const std::byte> bytes);
@@ -58,17 +55,16 @@ class XskSocket {
   Losses losses() const;
 
  private:
-  explicit XskSocket(Umem& umem) : umem_(umem) {}
-  void offer_chunks();
-  void reap();
+  XskSocket(DeviceQueue& queue, ChunkPool& pool) : queue_(queue), pool_(pool) {}
+  Result<void> bind();
   std::uint32_t unsent() const;
+  void return_unsent();
+  void return_unread();
 
-  Umem& umem_;
-  xsk_socket* socket_ = nullptr;
-  xsk_ring_cons receive_{};
-  xsk_ring_prod transmit_{};
-  xsk_ring_prod fill_{};
-  xsk_ring_cons completion_{};
+  DeviceQueue& queue_;
+  ChunkPool& pool_;
+  UniqueFd socket_;
+  MappedRing receive_, transmit_;
   std::uint32_t queued_ = 0;  // written to the ring since the last kick
 };
 

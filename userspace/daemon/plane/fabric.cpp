@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/plane/fabric.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+namespace twinstep::daemon {
+namespace {
+
+constexpr std::uint32_t kRing = io::Umem::kRingEntries;
+/// What a NIC's sockets on link and uplink receive into lies in these devices' pools.
+constexpr std::uint32_t kInDevicePools = 2 * kRing;
+
+}  // namespace
+
+Result<std::unique_ptr<Fabric>> Fabric::create(const std::string& link, const std::vector<FabricNic>& nics) {
+  if (nics.size() > TS_SLOTS_MAX)
+    return fail("the VMs have more than " + std::to_string(TS_SLOTS_MAX) + " NICs in all");
+  auto programs = io::XdpPrograms::load();
+  if (!programs) return tl::unexpected(programs.error());
+  std::unique_ptr<Fabric> self(new Fabric(std::move(*programs), link, nics));
+  if (auto reserved = self->reserve_memory(); !reserved) return tl::unexpected(reserved.error());
+  return self;
+}
+
+/// A pool for each slot, then one for each device: a ring's worth for each NIC that uses it, so that a NIC whose thread
+/// lags behind leaves the others theirs, and one more on offer.
+Result<void> Fabric::reserve_memory() {
+  std::map<std::string, std::uint32_t> users{{link_, static_cast<std::uint32_t>(nics_.size())}};
+  std::vector<std::uint32_t> pools;
+  for (const auto& nic : nics_) {
+    if (nic.umem_frames <= kInDevicePools)
+      return fail("umem_frames is " + std::to_string(nic.umem_frames) + "; it must be more than " +
+                  std::to_string(kInDevicePools));
+    ++users[nic.uplink];
+    pools.push_back(nic.umem_frames - kInDevicePools);
+  }
+  for (const auto& [device, count] : users) {
+    const std::uint32_t chunks = (count + 1) * kRing;
+    places_[device] = Place{.pool = pools.size(), .chunks = chunks, .users = 0, .device = {}};
+    pools.push_back(chunks);
+  }
+  auto umem = io::Umem::create(pools);
+  if (!umem) return tl::unexpected(umem.error());
+  umem_ = std::move(*umem);
+  return {};
+}
+
+/// A program that runs natively hands frames to devices natively too, and a device without native XDP takes none so.
+/// Uplinks feed the link.
+Result<std::shared_ptr<FabricDevice>> Fabric::open_uplink(const std::string& uplink, const FabricDevice& link) {
+  return open(io::XdpRole::uplink, uplink, link.attachment.mode == io::XdpMode::native);
+}
+
+Result<std::shared_ptr<FabricDevice>> Fabric::open(io::XdpRole role, const std::string& name, bool native) {
+  const std::lock_guard lock(mutex_);
+  Place& place = places_.at(name);
+  if (!place.device) {
+    auto device = make(role, name, native, place);
+    if (!device) return tl::unexpected(device.error());
+    place.device = std::move(*device);
+  }
+  ++place.users;
+  return std::shared_ptr<FabricDevice>(place.device.get(), [this, &place](FabricDevice*) { close(place); });
+}
+
+void Fabric::close(Place& place) {
+  const std::lock_guard lock(mutex_);
+  if (--place.users == 0) place.device.reset();
+}
+
+Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::string& name, bool native,
+                                                   const Place& place) {
+  auto device = std::make_unique<FabricDevice>();
+  device->name = name;
+  const auto ifindex = io::device_index(name);
+  if (!ifindex) return tl::unexpected(ifindex.error());
+  device->ifindex = *ifindex;
+  auto attachment = programs_.attach(role, name, native);
+  if (!attachment) return tl::unexpected(attachment.error());
+  device->attachment = std::move(*attachment);
+  auto& pool = umem_->pool(place.pool);
+  pool.reclaim();
+  auto queue = io::DeviceQueue::open(*umem_, pool, name, 0, std::bit_ceil(place.chunks));
+  if (!queue) return tl::unexpected(queue.error());
+  device->queue = std::move(*queue);
+  return device;
+}
+
+bool Fabric::shares_uplink(std::uint32_t slot) const {
+  return std::ranges::count(nics_, nics_.at(slot).uplink, &FabricNic::uplink) > 1;
+}
+
+}  // namespace twinstep::daemon

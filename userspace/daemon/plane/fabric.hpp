@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/result.hpp"
+#include "io/xdp/programs.hpp"
+#include "io/xsk/device_queue.hpp"
+#include "io/xsk/umem.hpp"
+
+namespace twinstep::daemon {
+
+/// One NIC of a VM, as the configuration names it.
+struct FabricNic {
+  std::string uplink;
+  std::uint32_t umem_frames = 0;  ///< chunks of packet memory, 4 KiB each, with what its sockets receive into
+};
+
+class Fabric;
+
+/// Where a VM's NICs are in the fabric: the first one's slot, the others' follow.
+struct FabricPlace {
+  Fabric& fabric;
+  std::uint32_t slot = 0;
+};
+
+/// A device that several VMs use: the link, or an uplink.
+struct FabricDevice {
+  std::string name;
+  int ifindex = 0;
+  io::XdpAttachment attachment;
+  std::unique_ptr<io::DeviceQueue> queue;
+};
+
+/// What all packet planes of a host share: the XDP programs with their maps, the packet memory, and the devices. A NIC
+/// of a VM has a slot, its number in the configuration: its place in the maps, and its share of the memory. Any thread.
+class Fabric {
+ public:
+  /// Loads the programs and reserves the memory. nics: by slot, at most TS_SLOTS_MAX. Devices are looked up in the
+  /// caller's network namespace, later too.
+  static Result<std::unique_ptr<Fabric>> create(const std::string& link, const std::vector<FabricNic>& nics);
+  Fabric(const Fabric&) = delete;
+  Fabric& operator=(const Fabric&) = delete;
+
+  /// A device in use: its program is attached and its queue open until the last user lets go. An uplink must not be
+  /// opened before the link, which decides how the uplinks can be driven.
+  Result<std::shared_ptr<FabricDevice>> open_link() { return open(io::XdpRole::link, link_, true); }
+  Result<std::shared_ptr<FabricDevice>> open_uplink(const std::string& uplink, const FabricDevice& link);
+
+  io::XdpPrograms& programs() { return programs_; }
+  io::Umem& umem() { return *umem_; }
+  /// The slot's share of the memory.
+  io::ChunkPool& chunks(std::uint32_t slot) { return umem_->pool(slot); }
+  const std::string& link() const { return link_; }
+  /// Whether other NICs have the same uplink as this one.
+  bool shares_uplink(std::uint32_t slot) const;
+
+ private:
+  /// Of one device: which pool its frames are received into, and the device while it is in use.
+  struct Place {
+    std::size_t pool = 0;
+    std::uint32_t chunks = 0;
+    std::size_t users = 0;
+    std::unique_ptr<FabricDevice> device;
+  };
+  Fabric(io::XdpPrograms programs, std::string link, std::vector<FabricNic> nics)
+      : programs_(std::move(programs)), link_(std::move(link)), nics_(std::move(nics)) {}
+  Result<void> reserve_memory();
+  Result<std::shared_ptr<FabricDevice>> open(io::XdpRole role, const std::string& name, bool native);
+  Result<std::unique_ptr<FabricDevice>> make(io::XdpRole role, const std::string& name, bool native,
+                                             const Place& place);
+  void close(Place& place);
+
+  io::XdpPrograms programs_;
+  std::string link_;
+  std::vector<FabricNic> nics_;
+  std::unique_ptr<io::Umem> umem_;
+  std::mutex mutex_;                     // guards the devices and their numbers of users
+  std::map<std::string, Place> places_;  // by name; all there from create() on
+};
+
+}  // namespace twinstep::daemon

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "core/result.hpp"
+#include "io/unique_fd.hpp"
+#include "io/xsk/rings.hpp"
+#include "io/xsk/umem.hpp"
+
+namespace twinstep::io {
+
+/// One queue of a device, opened for AF_XDP: what all sockets on it share, which is the chunks to receive into and the
+/// word of what was sent. Any thread. It copies frames: a tap does no zero-copy, and all that share a Umem must work
+/// alike.
+class DeviceQueue {
+ public:
+  enum class Use : std::uint8_t { both, send };  ///< send: it receives nothing and takes no chunks to receive into
+
+  /// pool: what frames are received into. fill_entries: of the fill ring, a power of two; as many as the pool's chunks
+  /// if several VMs' sockets are here: then no VM can take more than its own ring's worth of them, and the others'
+  /// frames still find chunks. umem and pool must outlive the queue.
+  static Result<std::unique_ptr<DeviceQueue>> open(Umem& umem, ChunkPool& pool, const std::string& device,
+                                                   std::uint32_t queue, std::uint32_t fill_entries,
+                                                   Use use = Use::both);
+  ~DeviceQueue();
+  DeviceQueue(const DeviceQueue&) = delete;
+  DeviceQueue& operator=(const DeviceQueue&) = delete;
+
+  /// Offers all free chunks to receive into.
+  void refill();
+  /// Takes back chunks whose frames are sent. own: the caller's pool.
+  void reap(ChunkPool& own);
+
+  const std::string& device() const { return device_; }
+  std::uint32_t queue() const { return queue_; }
+  std::uint8_t id() const { return id_; }
+  /// The socket that others on this queue share the rings with.
+  int fd() const { return socket_.get(); }
+
+ private:
+  DeviceQueue(Umem& umem, ChunkPool& pool, std::string device, std::uint32_t queue, std::uint8_t id)
+      : umem_(umem), pool_(pool), device_(std::move(device)), queue_(queue), id_(id) {}
+  Result<void> bind(std::uint32_t fill_entries);
+
+  Umem& umem_;
+  ChunkPool& pool_;
+  std::string device_;
+  std::uint32_t queue_;
+  std::uint8_t id_;
+  UniqueFd socket_;
+  std::mutex mutex_;  // guards both rings, and pool_ unless that is a VM's, of whose thread all refills are
+  MappedRing fill_, completion_;
+};
+
+}  // namespace twinstep::io
