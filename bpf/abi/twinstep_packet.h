@@ -153,8 +153,8 @@ TS_INLINE void ts_parse_ip4(const __u8 *data, const __u8 *end, __u32 frame_bytes
 }
 
 /*
- * Multicast of interface or link scope (RFC 4291, 2.7) and MLD (RFC 3810), but not neighbour discovery (RFC 4861: types
- * 133 to 137): that says where the VM is, as ARP does.
+ * Multicast of interface or link scope (RFC 4291, 2.7) and MLD (RFC 3810), but not what neighbour discovery says of where
+ * the VM is, as ARP does (RFC 4861: types 134 to 137). A router solicitation (133) says nothing, at random moments.
  */
 TS_INLINE int ts_is_soft_ip6(const __u8 *data, const __u8 *end, const __u8 *ip, const struct ts_packet *packet)
 {
@@ -163,7 +163,7 @@ TS_INLINE int ts_is_soft_ip6(const __u8 *data, const __u8 *end, const __u8 *ip, 
 
 	if (packet->protocol == TS_PROTOCOL_ICMP6 && !packet->fragment && icmp + 1 <= end)
 		type = icmp[0];
-	if (type >= 133 && type <= 137)
+	if (type >= 134 && type <= 137)
 		return 0;
 	if ((type >= 130 && type <= 132) || type == 143)
 		return 1;

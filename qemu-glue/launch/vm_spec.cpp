@@ -58,6 +58,12 @@ std::string mtu_property(const NicSpec& nic) {
   return ",host_mtu=" + std::to_string(nic.mtu_bytes);
 }
 
+/// Until 8.1 QEMU forgets virtio-net's table of VLANs when it loads a state (virtio_net_set_features clears it after
+/// vmstate has filled it), and the VM gets no tagged frame any more. Without that table it gets them all.
+std::string filter_property(const NicSpec& nic) {
+  return nic.device.starts_with("virtio-net") ? ",ctrl_vlan=off" : "";
+}
+
 }  // namespace
 
 std::filesystem::path qmp_path(const VmSpec& spec) {
@@ -79,7 +85,8 @@ Result<std::vector<std::string>> command_line(const VmSpec& spec) {
     const NicSpec& nic = spec.nics[i];
     const std::string id = "twinstep-nic" + std::to_string(i);
     append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd)});
-    append(args, {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac + mtu_property(nic)});
+    append(args,
+           {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac + mtu_property(nic) + filter_property(nic)});
   }
   append(args, {"-qmp", "unix:" + qmp_path(spec).string() + ",server=on,wait=off"});
   // Loading a checkpoint resets the machine first: that must not end QEMU.

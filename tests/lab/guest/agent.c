@@ -2,6 +2,8 @@
 // init of the lab's guest. Kernel command line:
 //   twinstep.ip=ADDRESS/PREFIX   eth0's address
 //   twinstep.gw=ADDRESS          default route (optional)
+//   twinstep.ip6=ADDRESS/PREFIX  eth0's IPv6 address; without it the guest speaks IPv4 only
+//   twinstep.vlan=ID,ADDRESS/PREFIX  a tagged interface on eth0 (optional)
 //   twinstep.dirty=RATE,PAGES    starts the load that dirties memory (optional)
 #define _GNU_SOURCE
 #include "agent.h"
@@ -18,7 +20,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { kValueBytesMax = 64, kCommandLineBytesMax = 4096, kDeviceWaitMs = 5000, kEchoPort = 7, kHttpPort = 80 };
+enum {
+  kValueBytesMax = 64,
+  kCommandLineBytesMax = 4096,
+  kDeviceWaitMs = 5000,
+  kEchoPort = 7,
+  kClockPort = 13,
+  kHttpPort = 80
+};
 
 static void mount_all(void) {
   mkdir("/proc", 0755);
@@ -92,19 +101,51 @@ static void wait_for_device(const char* path) {
   for (int waited_ms = 0; access(path, F_OK) != 0 && waited_ms < kDeviceWaitMs; ++waited_ms) sleep_ns(1000000);
 }
 
+bool has_ipv6(void) {
+  char address[kValueBytesMax];
+  return boot_option("twinstep.ip6", address);
+}
+
+// Addresses hold at once: the lab has no duplicates to be looked for.
+static void configure_ipv6(void) {
+  char address[kValueBytesMax];
+  const bool wanted = boot_option("twinstep.ip6", address);
+  write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", wanted ? "0" : "1");
+  write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", wanted ? "0" : "1");
+  if (!wanted) return;
+  write_file("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+  write_file("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0");
+  run((char*[]){"ip", "-6", "address", "add", address, "dev", "eth0", NULL});
+}
+
+static void configure_vlan(void) {
+  char value[kValueBytesMax];
+  char* rest = NULL;
+  if (!boot_option("twinstep.vlan", value)) return;
+  char* id = strtok_r(value, ",", &rest);
+  char* address = strtok_r(NULL, ",", &rest);
+  if (id == NULL || address == NULL) {
+    printf("twinstep.vlan: not ID,ADDRESS/PREFIX\n");
+    return;
+  }
+  run((char*[]){"ip", "link", "add", "link", "eth0", "name", "vlan0", "type", "vlan", "id", id, NULL});
+  run((char*[]){"ip", "address", "add", address, "dev", "vlan0", NULL});
+  run((char*[]){"ip", "link", "set", "vlan0", "up", NULL});
+}
+
 static void configure_network(void) {
   char address[kValueBytesMax];
   char gateway[kValueBytesMax];
-  write_file("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-  write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
   run((char*[]){"ip", "link", "set", "lo", "up", NULL});
   if (!boot_option("twinstep.ip", address)) return;
   wait_for_device("/sys/class/net/eth0");
+  configure_ipv6();
   run((char*[]){"ip", "address", "add", address, "dev", "eth0", NULL});
   run((char*[]){"ip", "link", "set", "eth0", "up", NULL});
   if (boot_option("twinstep.gw", gateway) && gateway[0] != '\0') {
     run((char*[]){"ip", "route", "add", "default", "via", gateway, NULL});
   }
+  configure_vlan();
 }
 
 static void configure_dirty_load(void) {
@@ -144,6 +185,7 @@ int main(void) {
   configure_dirty_load();
   start_epoch_load();
   start_echo(kEchoPort);
+  start_clock(kClockPort);
   start_http(kHttpPort);
   printf("twinstep-guest ready\n");
   run_console();

@@ -12,8 +12,21 @@
 
 enum { kIoTimeoutSeconds = 60 };
 
+// Whether the guest speaks IPv6 (twinstep.ip6 on its command line). Its sockets take both then, and IPv4 peers have
+// mapped addresses.
+bool has_ipv6(void);
+
+union PeerAddress {
+  struct sockaddr any;
+  struct sockaddr_in four;
+  struct sockaddr_in6 six;
+};
+
+// A socket of this type on `port`, of every address the guest has.
+int bound_socket(int type, uint16_t port);
+
 // Handles one accepted connection; the caller closes it.
-typedef void (*ConnectionHandler)(int connection, const struct sockaddr_in* peer);
+typedef void (*ConnectionHandler)(int connection, const union PeerAddress* peer);
 
 // Listens on TCP `port` with `workers` threads, each of which serves one connection at a time: so many connections are
 // open at once at most, and the next ones wait in the backlog. Does not return on failure: the guest is useless then.
@@ -35,6 +48,9 @@ void sleep_ns(uint64_t duration_ns);
 
 // TCP and UDP echo on `port`.
 void start_echo(uint16_t port);
+
+// Answers each datagram on `port` with the clock, which no two machines agree on.
+void start_clock(uint16_t port);
 
 // HTTP/1.1 on `port`; http.c lists what it serves.
 void start_http(uint16_t port);

@@ -33,7 +33,7 @@ struct Input {
 
 struct Exchange {
   int connection;
-  const struct sockaddr_in* peer;
+  const union PeerAddress* peer;
   const struct Request* request;
   struct Input* input;
 };
@@ -118,12 +118,13 @@ static bool reply_dirty(const struct Exchange* exchange) {
 }
 
 static bool connect_back(const struct Exchange* exchange, uint16_t port, uint64_t bytes) {
-  struct sockaddr_in address = *exchange->peer;
-  address.sin_port = htons(port);
+  union PeerAddress address = *exchange->peer;
+  // Both families have the port in the same place.
+  address.four.sin_port = htons(port);
   const struct timeval timeout = {.tv_sec = kIoTimeoutSeconds};
-  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int connection = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-  const bool sent = connect(connection, (const struct sockaddr*)&address, sizeof(address)) == 0 &&
+  const bool sent = connect(connection, &address.any, sizeof(address)) == 0 &&
                     send_content(connection, seed_of(exchange->request->target), 0, bytes);
   close(connection);
   return sent;
@@ -189,7 +190,7 @@ static bool answer(const struct Exchange* exchange) {
   return send_text(exchange, "405 Method Not Allowed", "{\"error\":\"method\"}\n");
 }
 
-static void serve_http(int connection, const struct sockaddr_in* peer) {
+static void serve_http(int connection, const union PeerAddress* peer) {
   struct Input input = {.bytes = 0};
   struct Request request;
   do {

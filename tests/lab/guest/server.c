@@ -46,9 +46,9 @@ static void prepare_connection(int connection) {
 static void* serve_connections(void* argument) {
   const struct Listener* listener = argument;
   for (;;) {
-    struct sockaddr_in peer;
+    union PeerAddress peer;
     socklen_t peer_bytes = sizeof(peer);
-    const int connection = accept(listener->socket, (struct sockaddr*)&peer, &peer_bytes);
+    const int connection = accept(listener->socket, &peer.any, &peer_bytes);
     if (connection < 0) continue;
     prepare_connection(connection);
     listener->handler(connection, &peer);
@@ -57,18 +57,27 @@ static void* serve_connections(void* argument) {
   return NULL;
 }
 
+int bound_socket(int type, uint16_t port) {
+  const bool six = has_ipv6();
+  const int on = 1;
+  const int off = 0;
+  const int endpoint = socket(six ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, 0);
+  union PeerAddress own = {.four = {.sin_family = AF_INET, .sin_port = htons(port)}};
+  if (six) own.six = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
+  if (endpoint < 0 || setsockopt(endpoint, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+      (six && setsockopt(endpoint, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) != 0) ||
+      bind(endpoint, &own.any, six ? sizeof(own.six) : sizeof(own.four)) != 0) {
+    die("bind");
+  }
+  return endpoint;
+}
+
 void serve_tcp(uint16_t port, int workers, ConnectionHandler handler) {
   struct Listener* listener = malloc(sizeof(*listener));
   if (listener == NULL) die("memory");
   listener->handler = handler;
-  listener->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-  if (listener->socket < 0 || setsockopt(listener->socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-      bind(listener->socket, (const struct sockaddr*)&address, sizeof(address)) != 0 ||
-      listen(listener->socket, kBacklog) != 0) {
-    die("listen");
-  }
+  listener->socket = bound_socket(SOCK_STREAM, port);
+  if (listen(listener->socket, kBacklog) != 0) die("listen");
   for (int i = 0; i < workers; ++i) start_thread(serve_connections, listener);
 }
 

@@ -4,7 +4,7 @@
 import os
 import pathlib
 
-from twinlab.network import GUEST_ADDRESS
+from twinlab.network import GUEST_ADDRESS, GUEST_ADDRESS6, GUEST_VLAN_ADDRESS, VLAN
 from twinlab.system import LabError, run
 
 BUILD_TIMEOUT_S = 300
@@ -14,7 +14,12 @@ DEFAULT_DIRECTORY = "/var/cache/twinstep/guest"
 
 
 class GuestImage:
-    """The kernel and initramfs; built when TWINSTEP_GUEST_DIR does not name them."""
+    """The kernel and initramfs; built when TWINSTEP_GUEST_DIR does not name them.
+
+    every_protocol: guests of this image also speak IPv6 and have an interface in a VLAN.
+    """
+
+    every_protocol = False
 
     def __init__(self):
         self.directory = pathlib.Path(os.environ.get("TWINSTEP_GUEST_DIR", DEFAULT_DIRECTORY))
@@ -27,7 +32,11 @@ class GuestImage:
 
     def qemu_args(self, serial_log, dirty=None):
         """Arguments for QEMU that boot the guest. `dirty`: (pages per second, working set in pages)."""
-        command_line = f"console=ttyS0 quiet panic=-1 ipv6.disable=1 twinstep.ip={GUEST_ADDRESS}"
+        command_line = f"console=ttyS0 quiet panic=-1 twinstep.ip={GUEST_ADDRESS}"
+        if self.every_protocol:
+            command_line += f" twinstep.ip6={GUEST_ADDRESS6} twinstep.vlan={VLAN},{GUEST_VLAN_ADDRESS}"
+        else:
+            command_line += " ipv6.disable=1"
         if dirty:
             command_line += f" twinstep.dirty={dirty[0]},{dirty[1]}"
         return [

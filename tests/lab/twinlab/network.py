@@ -14,9 +14,16 @@ own, so that frames can be lost on it:
 import ipaddress
 
 from twinlab.namespaces import Namespace
+from twinlab.vlan import VlanDevice
 
 CLIENT_ADDRESS = ipaddress.ip_interface("10.77.0.1/24")
 GUEST_ADDRESS = ipaddress.ip_interface("10.77.0.10/24")
+# Of guests that speak every protocol.
+CLIENT_ADDRESS6 = ipaddress.ip_interface("fd77::1/64")
+GUEST_ADDRESS6 = ipaddress.ip_interface("fd77::10/64")
+VLAN = 5
+CLIENT_VLAN_ADDRESS = ipaddress.ip_interface("10.79.0.1/24")
+GUEST_VLAN_ADDRESS = ipaddress.ip_interface("10.79.0.10/24")
 GUEST_MAC = "52:54:00:77:00:10"
 LINK_ADDRESSES = {"a": ipaddress.ip_interface("10.78.0.1/24"), "b": ipaddress.ip_interface("10.78.0.2/24")}
 # Room for an uplink frame and its encapsulation.
@@ -46,6 +53,14 @@ class Network:
             self._plug_into_switch(namespace, f"up-{host}", f"to-{host}")
         self.client.run("ip", "address", "add", str(CLIENT_ADDRESS), "dev", "client0")
         self._create_link()
+
+    def add_client_protocols(self):
+        """Gives the client an IPv6 address and an interface in the VLAN."""
+        device = "client0"
+        self.client.run("sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0", f"net.ipv6.conf.{device}.disable_ipv6=0")
+        self.client.run("ip", "address", "add", str(CLIENT_ADDRESS6), "dev", device)
+        VlanDevice(self.client, device, "vlan0", VLAN).start()
+        self.client.run("ip", "address", "add", str(CLIENT_VLAN_ADDRESS), "dev", "vlan0")
 
     def host_loses_power(self, host):
         """What the others see of it: its uplink and its link have no carrier any more."""
@@ -121,5 +136,6 @@ def _add_bridge(namespace, name):
 
 
 def _prepare_for_xdp(namespace, device):
-    """A veth takes frames by native XDP redirect only with GRO on, and hands XDP whole checksums only with tx off."""
-    namespace.run("ethtool", "-K", device, "gro", "on", "tx", "off")
+    """A veth takes frames by native XDP redirect only with GRO on, hands XDP whole checksums only with tx off, and VLAN
+    tags in the frame, where XDP sees them, only with txvlan off."""
+    namespace.run("ethtool", "-K", device, "gro", "on", "tx", "off", "txvlan", "off")

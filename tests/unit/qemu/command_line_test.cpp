@@ -29,7 +29,7 @@ TEST(CommandLine, TellsAVirtioGuestAnotherMtu) {
   VmSpec spec = make_spec({});
   spec.nics.front().mtu_bytes = 3000;
   EXPECT_TRUE(has_pair(*command_line(spec), "-device",
-                       "virtio-net-pci,netdev=twinstep-nic0,mac=52:54:00:00:00:01,host_mtu=3000"));
+                       "virtio-net-pci,netdev=twinstep-nic0,mac=52:54:00:00:00:01,host_mtu=3000,ctrl_vlan=off"));
   spec.nics.front().device = "e1000";
   EXPECT_TRUE(has_pair(*command_line(spec), "-device", "e1000,netdev=twinstep-nic0,mac=52:54:00:00:00:01"));
 }
@@ -42,7 +42,7 @@ TEST(CommandLine, AddsWhatProtectionNeeds) {
   EXPECT_TRUE(has_pair(*args, "-machine", "q35,memory-backend=twinstep-ram"));
   EXPECT_TRUE(has_pair(*args, "-m", "256M"));
   EXPECT_TRUE(has_pair(*args, "-netdev", "tap,id=twinstep-nic0,fd=17"));
-  EXPECT_TRUE(has_pair(*args, "-device", "virtio-net-pci,netdev=twinstep-nic0,mac=52:54:00:00:00:01"));
+  EXPECT_TRUE(has_pair(*args, "-device", "virtio-net-pci,netdev=twinstep-nic0,mac=52:54:00:00:00:01,ctrl_vlan=off"));
   EXPECT_TRUE(has_pair(*args, "-qmp", "unix:/run/twinstep/web/qmp.sock,server=on,wait=off"));
   EXPECT_TRUE(has_pair(*args, "-action", "reboot=reset"));
   EXPECT_TRUE(has_pair(*args, "-cpu", "max"));
