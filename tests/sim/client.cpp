@@ -17,6 +17,9 @@ constexpr std::uint16_t kWindow = 16384;
 constexpr Nanos kBusyFor = 2500 * kMillisecond;
 constexpr std::size_t kDatagramBytes = 24;
 constexpr std::uint64_t kDatagrams = 4;
+constexpr double kFloodChance = 0.1;
+constexpr std::uint16_t kFirstStrangersPort = 20000;
+constexpr Nanos kStrangersApartMax = 5 * kMillisecond;
 
 FlowKey flow_of(std::uint16_t client_port) {
   return FlowKey::tcp4(htonl(0x0a000001), htonl(0x0a000002), htons(80), htons(client_port));
@@ -39,6 +42,10 @@ void Client::start() {
   }
   datagrams_left_ = static_cast<int>(random.below(60));
   send_datagram();
+  if (random.chance(kFloodChance)) {
+    strangers_left_ = static_cast<int>(random.between(40, 200));
+    send_as_stranger();
+  }
 }
 
 bool Client::done() const {
@@ -258,6 +265,17 @@ void Client::send_datagram() {
                                       : static_cast<std::byte>(mix(number) >> byte));
   send_(packet);
   context_.scheduler.after(context_.random.between(kMillisecond, 100 * kMillisecond), [this] { send_datagram(); });
+}
+
+void Client::send_as_stranger() {
+  if (strangers_left_-- <= 0) return;
+  Packet packet;
+  packet.flow = flow_of(static_cast<std::uint16_t>(kFirstStrangersPort + strangers_left_));
+  packet.flags = compare::kSyn;
+  packet.seq = static_cast<std::uint32_t>(context_.random.next());
+  packet.window = kWindow;
+  send_(packet);
+  context_.scheduler.after(context_.random.between(0, kStrangersApartMax), [this] { send_as_stranger(); });
 }
 
 void Client::receive_datagram(const Packet& packet) {

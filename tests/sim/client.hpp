@@ -15,8 +15,8 @@
 namespace twinstep::sim {
 
 /// A client on the network: opens TCP connections, uploads and downloads on them, checks every byte, and goes on
-/// whatever happens to the hosts. It also sends datagrams. A wrong byte or a reset is a violation of I1, a stream that
-/// stands still for too long one of I4.
+/// whatever happens to the hosts. It also sends datagrams, and in some runs SYNs of connections that nobody opens. A
+/// wrong byte or a reset is a violation of I1, a stream that stands still for too long one of I4.
 class Client {
  public:
   using Send = std::function<void(const Packet&)>;
@@ -79,11 +79,13 @@ class Client {
   void finish_if_over(Stream& stream);
   void fail(const Stream& stream, const std::string& what);
   void send_datagram();
+  void send_as_stranger();
 
   Context& context_;
   Send send_;
   bool enabled_ = true;
   std::vector<Stream> streams_;
+  int strangers_left_ = 0;
   int datagrams_left_ = 0;
   std::uint32_t datagram_ = 0;
 };

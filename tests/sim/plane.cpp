@@ -10,6 +10,9 @@
 namespace twinstep::sim {
 namespace {
 
+/// So few that a run's strangers fill it.
+constexpr std::size_t kHalfOpenFlowsMax = 16;
+
 constexpr std::size_t kReplayMax = 64;
 constexpr std::size_t kGatedMax = 1024;
 
@@ -278,7 +281,7 @@ void Plane::ungate_input() {
 
 std::vector<compare::FlowBase> Plane::begin_epoch(std::uint32_t epoch, ImageId image, bool svm_rests) {
   if (!comparer_) {
-    comparer_.emplace(digest_key(), compare::Limits{});
+    comparer_.emplace(digest_key(), compare::Limits{.half_open_flows_max = kHalfOpenFlowsMax});
     gate_ = Gate::hold;
     checkers_.voice.shut(host_);
   }
@@ -354,7 +357,7 @@ void Plane::shut() {
 
 void Plane::standby() {
   gate_ = Gate::standby;
-  tracker_.emplace(digest_key(), compare::SvmTracker::Limits{});
+  tracker_.emplace(digest_key(), compare::SvmTracker::Limits{.half_open_flows_max = kHalfOpenFlowsMax});
   standing_ = {};
   before_ = {};
   translations_loaded_.clear();

@@ -38,6 +38,7 @@ constexpr std::array kMarks = {
     "woke an SVM that rested",
     "compared again after a rest",
     "diverged: output",
+    "expendable frame dropped",
     "diverged: content",
     "diverged: stall",
     "diverged: ack",
