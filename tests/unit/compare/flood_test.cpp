@@ -167,6 +167,14 @@ TEST_F(FloodTest, OfDatagramsWithoutTwinsTheOldestGoes) {
   EXPECT_FALSE(pair_.is_out(oldest));
 }
 
+TEST_F(FloodTest, NothingIsDroppedForWantOfATwinWhileTheSvmStandsStill) {
+  pair_.begin_epoch();
+  for (std::size_t i = 0; i < kHeldMax; ++i) pair_.pvm_frame(testing::encode_udp(std::to_string(i)));
+  EXPECT_EQ(pair_.comparer.stats().frames_expended, 0U);
+  pair_.pvm_frame(testing::encode_udp("one too many"));
+  EXPECT_EQ(pair_.comparer.stats().frames_expended, 1U) << "the bound on all held frames stays";
+}
+
 TEST_F(FloodTest, AFewDatagramsAskAtOnce) {
   const int checkpoints = checkpoints_during(2 * kSecond, [&, n = 0]() mutable {
     if (n++ % 20 == 0) pair_.pvm_frame(testing::encode_udp(std::to_string(n)));

@@ -115,8 +115,8 @@ struct Stats {
 /// What anybody outside can make a VM send is expendable: a SYN-ACK or RST on a flow of which the VM said nothing else
 /// (half-open), and all that is compared as a whole. A network may lose such a frame. When a quarter of held_frames_max
 /// are of one of these kinds a checkpoint is due, and at three eighths the oldest datagram, or the newest answer, is
-/// dropped. Expendable frames may ask for a checkpoint expendable_burst times and then once in expendable_refill_ns: no
-/// flood costs more than that.
+/// dropped; while the SVM stands still only held_frames_max counts. Expendable frames may ask for a checkpoint
+/// expendable_burst times and then once in expendable_refill_ns: no flood costs more than that.
 class Comparer {
  public:
   Comparer(DigestKey key, Limits limits);
