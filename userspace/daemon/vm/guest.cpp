@@ -147,6 +147,7 @@ Result<void> Guest::watch_memory() {
   auto dirty = qemu::watch_ram(*tracking, qemu_.pid(), ram->in_qemu(), *direct_io);
   if (!dirty) return tl::make_unexpected(dirty.error());
   ram_.emplace(std::move(*ram));
+  tracking_ = *tracking;
   dirty_ = std::move(*dirty);
   return {};
 }

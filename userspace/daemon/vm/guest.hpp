@@ -17,6 +17,7 @@
 #include "memory/primary_memory.hpp"
 #include "memory/secondary_memory.hpp"
 #include "qemu-glue/dirty/guest_ram.hpp"
+#include "qemu-glue/dirty/tracking.hpp"
 #include "qemu-glue/launch/process.hpp"
 #include "qemu-glue/state/device_state.hpp"
 
@@ -49,6 +50,8 @@ class Guest {
   /// Makes the stopped VM's device state equal to a saved one.
   Result<void> load(std::span<const std::byte> state);
 
+  /// How its written pages are found; nothing before it is protected for the first time.
+  std::optional<qemu::DirtyTracking> dirty_tracking() const { return tracking_; }
   /// Checksums of all pages of the stopped VM's RAM.
   Result<std::vector<std::uint64_t>> page_checksums() const;
 
@@ -73,6 +76,7 @@ class Guest {
   std::optional<qemu::StateSaver> saver_;
   std::optional<qemu::StateLoader> loader_;
   std::optional<qemu::GuestRam> ram_;
+  std::optional<qemu::DirtyTracking> tracking_;
   std::unique_ptr<memory::DirtySource> dirty_;
   std::optional<memory::PrimaryMemory> primary_;
   std::optional<memory::SecondaryMemory> secondary_;

@@ -102,6 +102,7 @@ Result<json> Vm::view() {
       if (sync->slowdown_percent > 0) shown["sync_slowdown_percent"] = sync->slowdown_percent;
     }
     if (guest_) shown["pid"] = guest_->qemu().pid();
+    if (guest_ && guest_->dirty_tracking()) shown["dirty_source"] = qemu::to_string(*guest_->dirty_tracking());
     return shown;
   });
 }
