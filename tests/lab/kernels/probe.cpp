@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "io/netlink/netdev.hpp"
 #include "io/tap/offload_stage.hpp"
 #include "io/tap/tap.hpp"
 #include "io/unique_fd.hpp"
@@ -38,15 +37,14 @@ json verified_instructions() {
 
 Result<json> attach_modes(twinstep::io::XdpPrograms& programs, const std::string& tap, const std::string& uplink,
                           const std::string& link) {
+  using twinstep::io::to_string;
   using twinstep::io::XdpRole;
   json modes = json::object();
   for (const auto& [role, device] :
        {std::pair{XdpRole::tap, tap}, std::pair{XdpRole::uplink, uplink}, std::pair{XdpRole::link, link}}) {
-    const auto index = twinstep::io::device_index(device);
-    if (!index) return tl::unexpected(index.error());
-    const auto mode = programs.attach(role, *index);
-    if (!mode) return tl::unexpected(mode.error());
-    modes[to_string(role)] = to_string(*mode);
+    const auto attachment = programs.attach(role, device, true);
+    if (!attachment) return tl::unexpected(attachment.error());
+    modes[to_string(role)] = to_string(attachment->mode);
   }
   return modes;
 }
@@ -57,11 +55,9 @@ Result<std::string> offload_mode(twinstep::io::XdpPrograms& programs) {
   if (!tap) return tl::unexpected(tap.error());
   const auto stage = twinstep::io::OffloadStage::create(tap->name(), kMtuBytes);
   if (!stage) return tl::unexpected(stage.error());
-  const auto index = twinstep::io::device_index(stage->output());
-  if (!index) return tl::unexpected(index.error());
-  const auto mode = programs.attach(twinstep::io::XdpRole::tap, *index);
-  if (!mode) return tl::unexpected(mode.error());
-  return to_string(*mode);
+  const auto attachment = programs.attach(twinstep::io::XdpRole::tap, stage->output(), true);
+  if (!attachment) return tl::unexpected(attachment.error());
+  return twinstep::io::to_string(attachment->mode);
 }
 
 const char* dirty_source() {
