@@ -60,11 +60,15 @@ static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot
 static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
 					 const struct ts_packet *packet, const struct ts_translation *translation)
 {
-	if (ts_translate_out(ctx, packet, translation))
-		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	if (ts_tap_local(ctx, config))
+	/* As if held: user space translates it. */
+	if (ts_tap_local(ctx, config)) {
+		if (ts_prefix_meta(ctx, slot, packet, config->epoch))
+			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 		return ts_end_redirect(slot, TS_COUNT_TAP_LOCAL, TS_COUNT_TAP_ERROR,
 				       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+	}
+	if (ts_translate_out(ctx, packet, translation))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_TAP_DIRECT, TS_COUNT_TAP_ERROR,
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }

@@ -69,7 +69,7 @@ Daemon::~Daemon() {
 
 Result<void> Daemon::make_fabric() {
   std::vector<FabricNic> nics;
-  for (const auto& vm : config_.vms) nics.push_back({vm.uplink, vm.limits.umem_frames});
+  for (const auto& vm : config_.vms) nics.push_back({vm.uplink, vm.mac, vm.limits.umem_frames});
   auto fabric = Fabric::create(config_.link.device, nics);
   if (!fabric) return tl::make_unexpected(fabric.error());
   fabric_ = std::move(*fabric);

@@ -149,7 +149,7 @@ void PlaneLab::start(char name, Host& host) {
   in(name, [&] {
     host.tap.emplace(value_of(io::Tap::create("tap", kMtu, io::GuestOffloads::off)));
     host.link_mac = value_of(io::device_mac("link0"));
-    host.fabric = value_of(daemon::Fabric::create("link0", {{"uplink0", kUmemFrames}}));
+    host.fabric = value_of(daemon::Fabric::create("link0", {{"uplink0", kVmMac, kUmemFrames}}));
     daemon::PlaneConfig config;
     config.uplink = "uplink0";
     config.vm_mac = kVmMac;

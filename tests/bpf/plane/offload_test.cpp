@@ -140,7 +140,7 @@ class OffloadTest : public ::testing::Test {
       auto tap = io::Tap::create("tap", 1500, io::GuestOffloads::on);
       ASSERT_TRUE(tap) << tap.error().message;
       tap_.emplace(std::move(*tap));
-      auto fabric = daemon::Fabric::create("link0", {{"uplink0", 16384}});
+      auto fabric = daemon::Fabric::create("link0", {{"uplink0", kVmMac, 16384}});
       ASSERT_TRUE(fabric) << fabric.error().message;
       fabric_ = std::move(*fabric);
       PlaneConfig config;

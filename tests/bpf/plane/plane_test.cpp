@@ -90,7 +90,7 @@ class PlaneTest : public ::testing::Test {
       ASSERT_TRUE(mac) << mac.error().message;
       host.link_mac = *mac;
       host.fabric.reset();  // a host has one
-      auto fabric = daemon::Fabric::create("link0", {{"uplink0", kUmemFrames}});
+      auto fabric = daemon::Fabric::create("link0", {{"uplink0", kVmMac, kUmemFrames}});
       ASSERT_TRUE(fabric) << fabric.error().message;
       host.fabric = std::move(*fabric);
       PlaneConfig config;

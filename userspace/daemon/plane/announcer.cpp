@@ -36,7 +36,7 @@ void Announcer::send() {
   std::ranges::copy(kHeader, frame.begin());
   for (const std::size_t at : {kSenderAt, kArpSenderAt, kArpTargetAt})
     std::ranges::copy(port_.slot().vm_mac, frame.begin() + static_cast<std::ptrdiff_t>(at));
-  port_.send_copy(port_.uplink(), std::as_bytes(std::span(frame)));
+  port_.emit_copy(std::as_bytes(std::span(frame)));
   port_.uplink().flush();
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <utility>
 
 namespace twinstep::daemon {
@@ -90,6 +91,28 @@ Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::
 
 bool Fabric::shares_uplink(std::uint32_t slot) const {
   return std::ranges::count(nics_, nics_.at(slot).uplink, &FabricNic::uplink) > 1;
+}
+
+void Fabric::set_inbox(std::uint32_t slot, LocalInbox* inbox) {
+  const std::unique_lock lock(inbox_mutex_);
+  inboxes_.at(slot) = inbox;
+}
+
+bool Fabric::pass_on(std::uint32_t slot, std::span<const std::byte> frame) {
+  if (frame.size() < sizeof(io::MacAddress)) return false;
+  const bool group = (frame[0] & std::byte{1}) != std::byte{0};
+  bool delivered = false;
+  for (std::uint32_t other = 0; other < nics_.size(); ++other) {
+    const FabricNic& nic = nics_[other];
+    if (other == slot || nic.uplink != nics_[slot].uplink) continue;
+    if (!group && std::memcmp(frame.data(), nic.mac.data(), nic.mac.size()) != 0) continue;
+    const std::shared_lock lock(inbox_mutex_);
+    LocalInbox* inbox = inboxes_[other];
+    if (inbox == nullptr || !inbox->is_open()) continue;
+    inbox->put(frame);
+    delivered = !group;
+  }
+  return delivered;
 }
 
 }  // namespace twinstep::daemon

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/result.hpp"
+#include "daemon/plane/local_inbox.hpp"
 #include "io/xdp/programs.hpp"
 #include "io/xsk/device_queue.hpp"
 #include "io/xsk/umem.hpp"
@@ -18,6 +23,7 @@ namespace twinstep::daemon {
 /// One NIC of a VM, as the configuration names it.
 struct FabricNic {
   std::string uplink;
+  io::MacAddress mac{};
   std::uint32_t umem_frames = 0;  ///< chunks of packet memory, 4 KiB each, with what its sockets receive into
 };
 
@@ -60,6 +66,12 @@ class Fabric {
   /// Whether other NICs have the same uplink as this one.
   bool shares_uplink(std::uint32_t slot) const;
 
+  /// Where the slot takes frames of other VMs of this host; nullptr: nowhere any more.
+  void set_inbox(std::uint32_t slot, LocalInbox* inbox);
+  /// Gives the NICs that have the same uplink as `slot` what is for them of a frame that leaves there: a switch doesn't
+  /// send a frame back to the port that it came from. Returns whether it is for one of them alone.
+  bool pass_on(std::uint32_t slot, std::span<const std::byte> frame);
+
  private:
   /// Of one device: which pool its frames are received into, and the device while it is in use.
   struct Place {
@@ -80,8 +92,10 @@ class Fabric {
   std::string link_;
   std::vector<FabricNic> nics_;
   std::unique_ptr<io::Umem> umem_;
-  std::mutex mutex_;                     // guards the devices and their numbers of users
-  std::map<std::string, Place> places_;  // by name; all there from create() on
+  std::mutex mutex_;  // guards the devices and their numbers of users
+  std::shared_mutex inbox_mutex_;
+  std::array<LocalInbox*, TS_SLOTS_MAX> inboxes_{};  // by slot; under inbox_mutex_
+  std::map<std::string, Place> places_;              // by name; all there from create() on
 };
 
 }  // namespace twinstep::daemon

@@ -18,6 +18,7 @@
 #include "daemon/plane/port.hpp"
 #include "daemon/plane/primary_side.hpp"
 #include "daemon/plane/secondary_side.hpp"
+#include "daemon/plane/tcp_edit.hpp"
 #include "daemon/plane/translator.hpp"
 #include "io/monotonic.hpp"
 
@@ -67,7 +68,9 @@ struct Plane::Impl {
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
   void on_uplink_frame(io::XskSocket::Frame frame);
   void on_input(std::span<const std::byte> frame);
+  void on_solo_output(io::XskSocket::Frame frame);
   void require_pairing() const;
+  void take_role(Role next);
   void become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode);
 
   const io::Tap& tap;
@@ -80,6 +83,7 @@ struct Plane::Impl {
   Role role = Role::closed;
   bool awaits_mark = false;
   std::uint64_t group_lost = 0;
+  std::optional<compare::DigestKey> key;  // from the first pairing on
   std::vector<io::XskSocket::Frame> batch;
 
   CommandQueue commands;
@@ -104,10 +108,11 @@ void Plane::Impl::wait() {
   if (const auto next = announcer.next()) until = std::min(until, *next);
   if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
     if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
-  std::array<pollfd, 5> entries{{{port->tap().fd(), POLLIN, 0},
+  std::array<pollfd, 6> entries{{{port->tap().fd(), POLLIN, 0},
                                  {port->uplink().fd(), POLLIN, 0},
                                  {port->link().fd(), POLLIN, 0},
                                  {port->group().fd(), POLLIN, 0},
+                                 {port->inbox().fd(), POLLIN, 0},
                                  {commands.fd(), POLLIN, 0}}};
   const Nanos left = std::max<Nanos>(until - io::monotonic_ns(), 0);
   const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
@@ -128,6 +133,10 @@ bool Plane::Impl::pump() {
   each(port->link(), [&](const auto& frame) { on_link_frame(frame, now); });
   each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
   each(port->uplink(), [&](const auto& frame) { on_uplink_frame(frame); });
+  for (const auto& frame : port->inbox().take()) {
+    on_input(frame);
+    any = true;
+  }
   for (std::size_t i = 0; i < kBatch; ++i) {
     const auto frame = port->group().receive();
     if (!frame) break;
@@ -165,7 +174,7 @@ void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
   else if (role == Role::secondary)
     secondary.on_output(frame);
   else if (role == Role::solo)
-    port->send(port->uplink(), frame);
+    on_solo_output(frame);
   else
     port->umem().give(frame.address);
 }
@@ -180,6 +189,15 @@ void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
   port->umem().give(frame.address);
 }
 
+/// Other VMs of this host may be meant: the program has left it to user space.
+void Plane::Impl::on_solo_output(io::XskSocket::Frame frame) {
+  if (key) {
+    const auto shift = translator.on_output(compare::parse(port->bytes(frame), port->meta(frame), *key));
+    if (shift.changes()) TcpEdit(port->bytes(frame)).shift(shift);
+  }
+  port->emit(frame);
+}
+
 /// A frame for the VM that no program has delivered.
 void Plane::Impl::on_input(std::span<const std::byte> frame) {
   if (role == Role::primary)
@@ -192,8 +210,13 @@ void Plane::Impl::require_pairing() const {
   if (primary.comparer() == nullptr) throw std::logic_error("the packet plane has no pairing");
 }
 
-void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode) {
+void Plane::Impl::take_role(Role next) {
   role = next;
+  port->inbox().set_open(next == Role::solo || next == Role::primary);
+}
+
+void Plane::Impl::become(Role next, ts_tap_mode tap_mode, ts_uplink_mode uplink_mode) {
+  take_role(next);
   announcer.stop();
   port->set_modes(tap_mode, uplink_mode, next == Role::secondary);
 }
@@ -212,6 +235,7 @@ Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, Fabric& 
 Result<void> Plane::pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac) {
   return impl_->call([self = impl_.get(), key, vm_id, link_peer_mac]() -> Result<void> {
     if (auto set = self->port->programs().set_digest_key(self->port->slot_number(), key); !set) return set;
+    self->key = key;
     self->primary.pair(key);
     self->secondary.pair(key);
     return self->port->set_peer(vm_id, link_peer_mac);
@@ -287,7 +311,7 @@ void Plane::release_all_and_direct() {
     self->drain();
     self->primary.release_all();
     self->primary.deliver_input();
-    self->role = Role::solo;
+    self->take_role(Role::solo);
   });
 }
 
@@ -335,7 +359,7 @@ FailoverStats Plane::take_over() {
     // What the SVM sent between the replay and the switch.
     self->drain();
     stats.frames_replayed += self->secondary.replay();
-    self->role = Role::solo;
+    self->take_role(Role::solo);
     self->announcer.start(io::monotonic_ns());
     return stats;
   });
@@ -351,7 +375,7 @@ PlaneStats Plane::stats() {
     stats.link_losses = self->port->link().losses();
     stats.frames_unsent = self->port->frames_unsent();
     self->group_lost += self->port->group().take_lost();
-    stats.inbound_dropped = self->primary.inbound_dropped() + self->group_lost;
+    stats.inbound_dropped = self->primary.inbound_dropped() + self->group_lost + self->port->inbox().dropped();
     stats.records_sent = self->sender.records_sent();
     stats.record_frames_lost = self->primary.record_frames_lost();
     stats.umem_free = self->port->umem().free_chunks();

@@ -66,10 +66,12 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabr
                          .and_then([&] { return self->open_sockets(); })
                          .and_then([&] { return self->set_peer(config.vm_id, config.link_peer_mac); });
   if (!ready) return tl::unexpected(ready.error());
+  fabric.set_inbox(config.slot, &self->inbox_);
   return self;
 }
 
 Port::~Port() {
+  fabric_.set_inbox(slot_, nullptr);
   programs().remove_target({view_.slot.vm_id, view_.slot.nic});
   programs().clear_slot(slot_, devices_);
 }
@@ -207,6 +209,19 @@ void Port::send(io::XskSocket& socket, io::XskSocket::Frame frame) {
 
 void Port::send_copy(io::XskSocket& socket, std::span<const std::byte> bytes) {
   if (!socket.send_copy(bytes)) ++frames_unsent_;
+}
+
+bool Port::pass_on(std::span<const std::byte> bytes) {
+  return (view_.slot.flags & TS_SLOT_SHARED) != 0 && fabric_.pass_on(slot_, bytes);
+}
+
+void Port::emit(io::XskSocket::Frame frame) {
+  if (pass_on(bytes(frame))) return umem_.give(frame.address);
+  send(*uplink_, frame);
+}
+
+void Port::emit_copy(std::span<const std::byte> bytes) {
+  if (!pass_on(bytes)) send_copy(*uplink_, bytes);
 }
 
 ts_counters Port::counters() const {

@@ -59,6 +59,11 @@ class Port {
   /// Sends a frame; its chunk is given up either way.
   void send(io::XskSocket& socket, io::XskSocket::Frame frame);
   void send_copy(io::XskSocket& socket, std::span<const std::byte> bytes);
+  /// The same out of the uplink, or to the VMs of this host that it is for.
+  void emit(io::XskSocket::Frame frame);
+  void emit_copy(std::span<const std::byte> bytes);
+  /// What other VMs of this host sent to this one.
+  LocalInbox& inbox() { return inbox_; }
   ts_counters counters() const;
   std::uint64_t frames_unsent() const { return frames_unsent_; }
 
@@ -72,8 +77,10 @@ class Port {
   Result<void> set_devices();
   Result<void> open_sockets();
   void apply();
+  bool pass_on(std::span<const std::byte> bytes);
 
   Fabric& fabric_;
+  LocalInbox inbox_;
   io::ChunkPool& umem_;
   std::uint32_t slot_;
   std::shared_ptr<FabricDevice> link_device_, uplink_device_;

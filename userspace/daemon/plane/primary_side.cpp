@@ -153,7 +153,7 @@ void PrimarySide::run(const compare::Release& release) {
   const io::XskSocket::Frame frame{release.id, held.length};
   if (release.window) TcpEdit(port_.bytes(frame)).set_window(*release.window);
   if (held.shift.changes()) TcpEdit(port_.bytes(frame)).shift(held.shift);
-  port_.send(port_.uplink(), frame);
+  port_.emit(frame);
 }
 
 void PrimarySide::run(const compare::Drop& drop) {
@@ -164,7 +164,7 @@ void PrimarySide::run(const compare::SendFrame& frame) {
   auto bytes = frame.bytes;
   const auto shift = translator_.of_made(compare::parse(bytes, *key_));
   if (shift.changes()) TcpEdit(bytes).shift(shift);
-  port_.send_copy(port_.uplink(), bytes);
+  port_.emit_copy(bytes);
 }
 
 void PrimarySide::run(const compare::SetDelta& delta) {

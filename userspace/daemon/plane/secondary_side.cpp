@@ -132,7 +132,7 @@ void SecondarySide::send(io::XskSocket::Frame frame, const compare::Frame& parse
     edit.shift(found->second.shift);
     if (found->second.tsval) edit.set_tsval(*found->second.tsval);
   }
-  port_.send_copy(port_.uplink(), bytes);
+  port_.emit_copy(bytes);
 }
 
 }  // namespace twinstep::daemon
