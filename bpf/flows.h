@@ -63,7 +63,8 @@ static __always_inline void ts_flow_settles(const struct ts_segment *segment, co
 
 /* The VM opens a connection, by SYN or SYN-ACK: the secondary notes the number its VM chose. A repetition changes nothing,
  * whether the difference was found meanwhile or not. Elsewhere there is nothing to find out. */
-static __always_inline void ts_flow_opens(const struct ts_segment *segment, const struct ts_slot_config *config)
+static __always_inline void ts_flow_opens(const struct ts_segment *segment, const struct ts_packet *packet,
+					  const struct ts_slot_config *config)
 {
 	struct ts_flow_state opening = {.epoch = config->epoch, .seen = TS_SEEN_OPENED | TS_SEEN_OPENING};
 	struct ts_flow_state *settled, *state;
@@ -78,6 +79,8 @@ static __always_inline void ts_flow_opens(const struct ts_segment *segment, cons
 	if (state && state->epoch == opening.epoch && state->seen & TS_SEEN_OPENED &&
 	    state->opening_isn == opening.opening_isn)
 		return;
+	if (packet->payload_bytes || (state && state->epoch == opening.epoch && state->seen & TS_SEEN_FAST_OPEN))
+		opening.seen &= ~TS_SEEN_OPENING;
 	/* A connection that the VM itself wants is no stranger's doing. */
 	if (settled || !segment->tcp->ack)
 		bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);

@@ -63,6 +63,25 @@ static __always_inline struct ts_flow_state *ts_flow_differs(const struct ts_seg
 	return state->seq_delta | state->ts_delta ? state : 0;
 }
 
+/* The client opens a connection with data in its SYN. What the table has of an older connection stays: the SVM may refuse. */
+static __always_inline void ts_note_fast_open(const struct ts_segment *segment, __u32 epoch)
+{
+	struct ts_flow_state fresh = {.epoch = epoch, .seen = TS_SEEN_FAST_OPEN};
+	struct ts_flow_state *state = ts_flow_find(&segment->key);
+
+	if (!state) {
+		bpf_map_update_elem(&ts_half_open, &segment->key, &fresh, BPF_NOEXIST);
+		return;
+	}
+	if (state->epoch != epoch) {
+		fresh.client_ack = state->client_ack;
+		fresh.client_tsecr = state->client_tsecr;
+		fresh.seen |= state->seen & (TS_SEEN_ACK | TS_SEEN_TSECR);
+		*state = fresh;
+	}
+	state->seen |= TS_SEEN_FAST_OPEN;
+}
+
 /* Notes what the client has. Returns the flow's differences, if there are any. */
 static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __u32 slot, __u32 epoch,
 							  const struct ts_packet *packet)
@@ -71,8 +90,13 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 	struct ts_flow_state *state;
 	struct ts_segment segment;
 
-	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment) || !segment.tcp->ack)
+	if (ts_segment(ctx, slot, packet, TS_TO_VM, &segment))
 		return 0;
+	if (!segment.tcp->ack) {
+		if (segment.tcp->syn && packet->payload_bytes)
+			ts_note_fast_open(&segment, epoch);
+		return 0;
+	}
 	state = ts_flow_find(&segment.key);
 	if (!state) {
 		ts_note_client(ctx, &segment, &fresh);

@@ -94,7 +94,7 @@ int ts_tap(struct xdp_md *ctx)
 	if (ts_parse(ctx, &packet))
 		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment)) {
-		ts_flow_opens(&segment, config);
+		ts_flow_opens(&segment, &packet, config);
 		ts_flow_settles(&segment, config);
 		translation = ts_translation_out(&segment, config);
 	}

@@ -186,6 +186,7 @@ TS_ASSERT_SIZE(struct ts_flow_id_key, 2 * (TS_FLOW_ID_WORDS + 1) * 8);
 #define TS_SEEN_OPENED 4  /* opening_isn is valid: the SVM opened the connection in this epoch */
 #define TS_SEEN_OPENING 8 /* seq_delta isn't known yet */
 #define TS_SEEN_DIALLED 16 /* the SVM itself dialled: its first segment was a SYN, not a SYN-ACK */
+#define TS_SEEN_FAST_OPEN 32 /* the client's SYN carried data */
 
 /*
  * What the secondary knows of a connection in one epoch (maps ts_flows and ts_half_open, LRU). Differences are SVM minus PVM, modulo 2^32:
@@ -194,7 +195,7 @@ TS_ASSERT_SIZE(struct ts_flow_id_key, 2 * (TS_FLOW_ID_WORDS + 1) * 8);
  * TS_LINK_FLOW_DELTA may be lost, so the secondary also works seq_delta out itself: the SVM's SYN or SYN-ACK sets
  * opening_isn and TS_SEEN_OPENING, and the client's first ACK after a SYN-ACK, or its SYN-ACK after a SYN, says the PVM's
  * initial number + 1. No later number can come first: what the PVM sends next leaves only when the SVM has sent it too,
- * which takes that very ACK.
+ * which takes that very ACK. With data in a SYN (TCP Fast Open, RFC 7413) that isn't so, and only what is told counts.
  * Only the VM ends an old connection on the same ports, by a SYN or SYN-ACK with another initial number: a client's SYN
  * may be a late duplicate, or forged, and the VM then refuses it.
  */

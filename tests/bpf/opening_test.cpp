@@ -149,5 +149,21 @@ TEST_F(OpeningTest, ARepeatedSynKeepsTheNote) {
   EXPECT_EQ(ack_of(mirrored(client_acks(kPvmIsn + 1))), kSvmIsn + 1);
 }
 
+TEST_F(OpeningTest, WithDataInASynOnlyWhatIsToldCounts) {
+  secondary();
+  const Bytes syn = frame_of(Tcp{.from_vm = false, .ack = 0, .flags = kSyn, .payload = pattern(20)});
+  EXPECT_EQ(mirrored(syn).frame, syn);
+  vm_answers();
+  EXPECT_EQ(flow()->seen, unsigned{TS_SEEN_OPENED});
+  // The VM may have sent, and the client acknowledged, more than the SYN-ACK.
+  const Bytes ack = client_acks(kPvmIsn + 1001);
+  EXPECT_EQ(mirrored(ack).frame, ack);
+  told(kDelta, 0);
+  EXPECT_EQ(ack_of(mirrored(ack)), kSvmIsn + 1001);
+
+  tap(frame_of(Tcp{.seq = kSvmIsn + 70, .ack = 0, .flags = kSyn, .payload = pattern(20)}));
+  EXPECT_EQ(flow()->seen, TS_SEEN_OPENED | unsigned{TS_SEEN_DIALLED}) << "the VM's own";
+}
+
 }  // namespace
 }  // namespace twinstep::test

@@ -64,6 +64,7 @@ Bytes options_of(const Segment& segment) {
   if (segment.sack_permitted) put16(options, 0x0402);
   if (segment.tsval) put16(options, 0x080a), put32(options, *segment.tsval), put32(options, 7);
   if (segment.window_scale) put16(options, 0x0303), put8(options, *segment.window_scale);
+  options.insert(options.end(), segment.more_options.begin(), segment.more_options.end());
   while (options.size() % 4 != 0) options.insert(options.begin(), std::byte{1});
   return options;
 }

@@ -27,6 +27,7 @@ struct Segment {
   std::optional<std::uint16_t> mss{};
   std::optional<std::uint8_t> window_scale{};
   bool sack_permitted = false;
+  Bytes more_options{};  ///< raw
   std::uint16_t vm_port = 80;
   std::uint16_t peer_port = 4242;
 };

@@ -18,7 +18,9 @@ FrameId Pair::pvm_frame(Bytes bytes) {
 }
 
 void Pair::svm_frame(const Bytes& bytes) {
-  if (const auto record = tracker.on_frame(parse(bytes, key))) deliver(*record);
+  const Frame frame = parse(bytes, key);
+  if (const auto record = tracker.on_frame(frame)) deliver(*record);
+  if (const auto record = tracker.fast_open(frame)) deliver(*record);
 }
 
 std::optional<ts_record> Pair::svm_record(const Segment& segment) {

@@ -62,6 +62,7 @@ Outcome Connection::on_pvm_syn(const Context& context, const Frame& frame) {
   pvm_.isn = segment.seq;
   pvm_.tsval = segment.tsval;
   pvm_.syn_options = segment.syn_options;
+  pvm_.is_signed = segment.is_signed;
   pvm_.highest = segment.seq + numbers_of(frame);
   window_.set_scale(segment.window_scale.value_or(0));
   opened_ = false;
@@ -143,6 +144,8 @@ Outcome Connection::join_syns(const Context& context) {
   if (opened_ || !pvm_.isn || !svm_.isn) return {};
   if (pvm_.syn_options != svm_.syn_options) return Disagreement{Cause::content, "the options of the SYNs differ"};
   seq_delta_ = *svm_.isn - *pvm_.isn;
+  if (pvm_.is_signed && seq_delta_ != 0)
+    return Disagreement{Cause::content, "segments are signed, so their numbers can't be rewritten"};
   if (pvm_.tsval && svm_.tsval) ts_delta_ = *svm_.tsval - *pvm_.tsval;
   delta_due_ = seq_delta_ != 0 || ts_delta_ != 0;
   opened_ = true;

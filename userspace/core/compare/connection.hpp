@@ -81,6 +81,7 @@ class Connection {
     std::optional<std::uint32_t> isn;
     std::optional<std::uint32_t> tsval;  // of the SYN
     std::uint64_t syn_options = 0;
+    bool is_signed = false;
     std::uint32_t highest = 0;  // behind the last number sent
     std::optional<std::uint32_t> ack;
     Nanos last_frame_ns = 0;

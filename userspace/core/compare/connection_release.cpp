@@ -12,9 +12,11 @@ bool Connection::bytes_agree(const HeldSegment& held) const {
 
 bool Connection::is_acked(const HeldSegment& held) const {
   if ((held.flags & kAck) == 0) return true;
-  // The SVM has no socket left: it has acknowledged all it ever will, and all of its bytes agreed (rule 5).
-  if (svm_.resets > 0 && stream_ && stream_->fin_verified()) return true;
-  return svm_.ack && seq_le(held.ack, *svm_.ack);
+  if (!svm_.ack) return false;
+  // The SVM has no socket left and answers the client's FIN with a RST, after all of its own bytes agreed (rule 5):
+  // that it acknowledged everything but the FIN's number is all it ever will.
+  const bool closed = svm_.resets > 0 && stream_ && stream_->fin_verified();
+  return seq_le(held.ack, *svm_.ack + (closed ? 1U : 0U));
 }
 
 bool Connection::may_go(const HeldSegment& held) const {
@@ -34,7 +36,8 @@ void Connection::release(const Context& context, std::uint64_t arriving, Effects
 }
 
 void Connection::let_go(const Context& context, const HeldSegment& held, std::uint64_t arriving, Effects& out) {
-  if (delta_due_) {
+  // Told again with each repetition of the SYN: on the link it may be lost.
+  if (delta_due_ || ((held.flags & kSyn) != 0 && (seq_delta_ | ts_delta_) != 0)) {
     out.emplace_back(
         SetDelta{.flow = flow_, .seq_delta = seq_delta_, .ts_delta = ts_delta_, .svm_isn = svm_.isn.value_or(0)});
     delta_due_ = false;

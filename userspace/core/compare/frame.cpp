@@ -12,22 +12,32 @@ constexpr std::size_t kEthernetBytes = TS_ETHERNET_BYTES;
 
 using Bytes = std::span<const std::byte>;
 
-// TCP options (RFC 9293, 3.1; RFC 7323; RFC 2018).
+// TCP options (RFC 9293, 3.1; RFC 7323; RFC 2018; RFC 2385; RFC 5925).
 enum class Option : std::uint8_t {
   end = 0,
   no_operation = 1,
   mss = 2,
   window_scale = 3,
   sack_permitted = 4,
-  timestamps = 8
+  timestamps = 8,
+  md5_signature = 19,
+  authentication = 29
 };
 constexpr std::uint8_t kWindowScaleMax = 14;  // RFC 7323, 2.3
 
-/// The part of a SYN's options that must agree, packed without loss: MSS, then window scale, then what is present.
+/// The part of a SYN's options that must agree, packed: MSS, then window scale, then what is present, all without loss;
+/// above, a sum over the kinds and lengths of the others, whose content is opaque and may differ.
 constexpr std::uint32_t kHasMss = 1U << 31;
 constexpr std::uint32_t kHasWindowScale = 1U << 30;
 constexpr std::uint32_t kHasSackPermitted = 1U << 29;
 constexpr std::uint32_t kHasTimestamps = 1U << 28;
+constexpr unsigned kOpaqueShift = 32;
+
+/// Options of other kinds or of wrong lengths.
+void note_opaque(Option kind, Bytes value, TcpSegment& segment) {
+  const std::uint64_t what = (std::uint64_t{static_cast<std::uint8_t>(kind)} << 8 | value.size()) + 1;
+  segment.syn_options += (what * 0x9e3779b97f4a7c15U >> kOpaqueShift) << kOpaqueShift;
+}
 
 void read_option(Option kind, Bytes value, TcpSegment& segment) {
   switch (kind) {
@@ -49,8 +59,13 @@ void read_option(Option kind, Bytes value, TcpSegment& segment) {
         segment.syn_options |= kHasTimestamps;
       }
       break;
-    case Option::end:
-    case Option::no_operation:
+    case Option::md5_signature:
+    case Option::authentication:
+      segment.is_signed = true;
+      note_opaque(kind, value, segment);
+      break;
+    default:
+      note_opaque(kind, value, segment);
       break;
   }
 }
@@ -81,6 +96,7 @@ void read_tcp(Bytes header, TcpSegment& segment) {
   if ((segment.flags & kSyn) != 0) return;
   segment.window_scale.reset();
   segment.syn_options = 0;
+  segment.is_signed = false;
 }
 
 const __u8* raw(Bytes bytes) {

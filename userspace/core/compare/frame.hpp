@@ -30,7 +30,8 @@ struct TcpSegment {
   std::uint8_t flags = 0;
   std::optional<std::uint32_t> tsval;
   std::optional<std::uint8_t> window_scale;  ///< SYN only
-  std::uint64_t syn_options = 0;  ///< SYN only: digest of MSS, window scale, SACK permitted, timestamps present
+  std::uint64_t syn_options = 0;             ///< SYN only: what of the options must agree, packed
+  bool is_signed = false;  ///< SYN only: segments carry signatures over their sequence numbers (RFC 2385, RFC 5925)
 };
 
 /// What the comparison knows of one output frame of a VM. `payload` stays valid as long as the frame is held.

@@ -152,6 +152,15 @@ std::optional<ts_record> SvmTracker::on_frame(const Frame& frame) {
   return std::nullopt;
 }
 
+std::optional<ts_record> SvmTracker::fast_open(const Frame& frame) {
+  if (frame.cls != TS_CLASS_TCP || (frame.tcp.flags & kSyn) == 0 || frame.payload.empty()) return std::nullopt;
+  const auto* entry = impl_->flows.find(frame.flow_id);
+  if (entry == nullptr || entry->flow.key != frame.flow || !entry->flow.stream) return std::nullopt;
+  ts_record record = describe(frame);
+  state_stream(*entry->flow.stream, record);
+  return record;
+}
+
 std::uint32_t SvmTracker::epoch() const {
   return impl_->epoch;
 }

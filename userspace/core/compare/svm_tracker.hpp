@@ -39,6 +39,9 @@ class SvmTracker {
   /// A frame the SVM sent. Nothing is returned for the soft class and for a flood beyond the limits.
   std::optional<ts_record> on_frame(const Frame& frame);
 
+  /// What is to be told behind a SYN's record when the SYN carries data (TCP Fast Open, RFC 7413); nothing for others.
+  std::optional<ts_record> fast_open(const Frame& frame);
+
   std::uint32_t epoch() const;
   /// The flows with what failover needs of them; the last are those that matter most.
   std::vector<SvmFlow> flows() const;

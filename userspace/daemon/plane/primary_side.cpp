@@ -31,7 +31,7 @@ void PrimarySide::pair(const compare::DigestKey& key) {
   key_ = key;
   comparer_.emplace(key, limits_);
   diverged_epoch_.reset();
-  record_sequence_.reset();
+  record_sequence_ = {};
 }
 
 void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
@@ -52,19 +52,14 @@ void PrimarySide::on_records(std::span<const std::byte> frame, Nanos now) {
   std::memcpy(&header, frame.data() + kEthernetBytes, sizeof(header));
   const auto body = frame.subspan(TS_LINK_OVERHEAD_BYTES);
   if (body.size() / sizeof(ts_record) < header.count) return;
-  note_sequence(header.sequence);
+  // A record that counts by itself, such as a datagram's, must not count twice.
+  if (!record_sequence_.take(header.sequence)) return;
   for (std::size_t i = 0; i < header.count; ++i) {
     ts_record record{};
     std::memcpy(&record, body.data() + i * sizeof(record), sizeof(record));
     comparer_->on_record(record, header.epoch, now, effects_);
   }
   carry_out();
-}
-
-void PrimarySide::note_sequence(std::uint32_t sequence) {
-  if (record_sequence_ && sequence - *record_sequence_ < UINT32_MAX / 2)
-    record_frames_lost_ += sequence - *record_sequence_;
-  record_sequence_ = sequence + 1;
 }
 
 void PrimarySide::on_gated(std::span<const std::byte> frame) {

@@ -10,6 +10,7 @@
 #include "core/compare/comparer.hpp"
 #include "daemon/plane/link_sender.hpp"
 #include "daemon/plane/port.hpp"
+#include "daemon/plane/sequence_window.hpp"
 #include "daemon/plane/translator.hpp"
 
 namespace twinstep::daemon {
@@ -47,7 +48,7 @@ class PrimarySide {
   compare::Comparer* comparer() { return comparer_ ? &*comparer_ : nullptr; }
   const compare::Comparer* comparer() const { return comparer_ ? &*comparer_ : nullptr; }
   std::uint64_t inbound_dropped() const { return inbound_dropped_; }
-  std::uint64_t record_frames_lost() const { return record_frames_lost_; }
+  std::uint64_t record_frames_lost() const { return record_sequence_.missing(); }
 
  private:
   void carry_out();
@@ -57,7 +58,6 @@ class PrimarySide {
   void run(const compare::SendFrame& frame);
   void run(const compare::SetDelta& delta);
   void run(const compare::Diverged& diverged);
-  void note_sequence(std::uint32_t sequence);
 
   /// What belongs to a held frame.
   struct Held {
@@ -79,9 +79,8 @@ class PrimarySide {
   std::deque<std::vector<std::byte>> inbound_;
   std::optional<std::uint32_t> diverged_epoch_;
   bool tell_of_output_ = false;  // the SVM rests, and this epoch's first held frame has not come yet
-  std::optional<std::uint32_t> record_sequence_;
+  SequenceWindow record_sequence_;
   std::uint64_t inbound_dropped_ = 0;
-  std::uint64_t record_frames_lost_ = 0;
 };
 
 }  // namespace twinstep::daemon

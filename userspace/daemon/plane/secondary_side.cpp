@@ -46,6 +46,7 @@ void SecondarySide::on_output(io::XskSocket::Frame frame) {
   }
   const auto parsed = compare::parse(port_.bytes(frame), meta, *key_);
   if (const auto record = tracker_->on_frame(parsed)) sender_.record(*record, epoch());
+  if (const auto record = tracker_->fast_open(parsed)) sender_.record(*record, epoch());
   ring_.push_back(frame);
   if (ring_.size() <= ring_frames_max_) return;
   port_.umem().give(ring_.front().address);
