@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -61,6 +62,69 @@ TEST(Checkpoints, SvmRamEqualsPvmRamAndOutlivesIt) {
       << "the SVM stands still at tick " << tick;
   EXPECT_TRUE(pair.pvm().process.kill(kTimeout));
   EXPECT_NE(pair.pvm().process.exit_reason().find("killed by signal 9"), std::string::npos);
+}
+
+/// Many checkpoints of a VM under load, each with all pages compared on the secondary before the SVM goes on.
+void compare_checkpoints(const Pair::MakeSpec& make_spec, int checkpoints, milliseconds between) {
+  Pair pair(make_spec, kEpochBytesMax);
+  ASSERT_TRUE(wait_tick(pair.pvm().run_dir, 1, std::chrono::seconds(60))) << "the guest did not boot";
+  pair.live_sync();
+  std::uint64_t pages_svm = 0;
+  for (int i = 0; i < checkpoints; ++i) {
+    pages_svm += pair.checkpoint("", {}, {}, true).pages_svm;
+    std::this_thread::sleep_for(between);
+  }
+  EXPECT_GT(pages_svm, static_cast<std::uint64_t>(checkpoints)) << "the SVM must have run and written";
+}
+
+TEST(Checkpoints, AThousandLeaveEqualMemories) {
+  if (const auto missing = missing_for_guest()) GTEST_SKIP() << *missing;
+  compare_checkpoints(small_guest, 1000, milliseconds(5));
+}
+
+TEST(Checkpoints, SeveralNodesOfMemoryAreOne) {
+  if (const auto missing = missing_for_guest()) GTEST_SKIP() << *missing;
+  compare_checkpoints(
+      [](const auto& run_dir, const auto& tap, bool paused) {
+        auto spec = guest_spec(run_dir, tap, paused);
+        spec.memory_nodes = 2;
+        return spec;
+      },
+      20, milliseconds(100));
+}
+
+/// So many 2 MiB pages in the host's reserve, for the time of a test.
+class HugePages {
+ public:
+  explicit HugePages(std::size_t pages) : before_(read()) { write(before_ + pages); }
+  ~HugePages() { write(before_); }
+  HugePages(const HugePages&) = delete;
+  HugePages& operator=(const HugePages&) = delete;
+  std::size_t reserved() const { return read() - before_; }
+
+ private:
+  static constexpr const char* kReserve = "/proc/sys/vm/nr_hugepages";
+  static std::size_t read() {
+    std::size_t pages = 0;
+    std::ifstream(kReserve) >> pages;
+    return pages;
+  }
+  static void write(std::size_t pages) { std::ofstream(kReserve) << pages; }
+  std::size_t before_;
+};
+
+TEST(Checkpoints, HugePagesAreTracked) {
+  if (const auto missing = missing_for_guest()) GTEST_SKIP() << *missing;
+  constexpr std::size_t kNeeded = 2 * kGuestBytes / (2U << 20);
+  const HugePages reserve(kNeeded);
+  if (reserve.reserved() < kNeeded) GTEST_SKIP() << "this host can't reserve " << kNeeded << " pages of 2 MiB";
+  compare_checkpoints(
+      [](const auto& run_dir, const auto& tap, bool paused) {
+        auto spec = guest_spec(run_dir, tap, paused);
+        spec.huge_pages = true;
+        return spec;
+      },
+      40, milliseconds(100));
 }
 
 }  // namespace

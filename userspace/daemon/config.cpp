@@ -142,6 +142,11 @@ TimingConfig read_timing(ConfigTable table) {
 MemoryConfig read_memory(ConfigTable table) {
   MemoryConfig memory;
   memory.epoch_bytes_max = table.bytes("epoch_bytes_max", kMiB, 1024 * kGiB, memory.epoch_bytes_max);
+  constexpr std::int64_t kMbitBytes = 1'000'000 / 8;
+  memory.copy_bytes_per_s_max =
+      static_cast<std::uint64_t>(table.integer("copy_mbit_max", 0, 0, 1'000'000) * kMbitBytes);
+  memory.ahead_ns = milliseconds(table, "ahead_ms", memory.ahead_ns, 0, 60000);
+  if (memory.ahead_ns > 0 && memory.ahead_ns < 100 * kMillisecond) table.error("ahead_ms", "must be 0 or at least 100");
   memory.verify = table.boolean("verify", memory.verify);
   table.refuse_unknown();
   return memory;

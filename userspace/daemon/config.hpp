@@ -47,7 +47,9 @@ struct TimingConfig {
 /// How the memory of the VMs is copied to the other host.
 struct MemoryConfig {
   std::uint64_t epoch_bytes_max = 0;  ///< 1M..1024G: most memory of a VM that one checkpoint may carry; 0: all of it
-  bool verify = false;                ///< compare all of a VM's memory at each checkpoint
+  std::uint64_t copy_bytes_per_s_max = 0;  ///< 0, 1..1000000 Mbit/s: what is copied beside running VMs; 0: no limit
+  Nanos ahead_ns = kSecond;  ///< 0, 100..60000 ms: how often pages are sent ahead of a checkpoint; 0: never
+  bool verify = false;       ///< compare all of a VM's memory at each checkpoint
 };
 
 /// Bounds of what a VM may use on its host.

@@ -30,8 +30,8 @@ inline constexpr std::uint32_t kImageMagic = 0x6d497354;    // "TsIm"
 inline constexpr std::uint32_t kChunkMagic = 0x68437354;    // "TsCh"
 inline constexpr std::uint32_t kTrailerMagic = 0x72547354;  // "TsTr"
 
-/// Data pages in a chunk at most: 2 MiB stay in the processor's cache between copy, checksum and send.
-inline constexpr std::size_t kChunkDataPagesMax = 512;
+/// Data pages in a chunk at most: 512 KiB stay in the processor's cache between copy, checksum and send.
+inline constexpr std::size_t kChunkDataPagesMax = 128;
 /// Data and zero pages in a chunk at most.
 inline constexpr std::size_t kChunkPagesMax = 4096;
 /// Bounds of the two blobs: far above what is seen (device state: 60-220 KB), far below what would hurt.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/image_sender.hpp"
 
+#include <sys/socket.h>
+
 #include <array>
 #include <cstring>
 #include <stdexcept>
+
+#include "memory/os_error.hpp"
 
 namespace twinstep::memory {
 namespace {
@@ -25,7 +29,16 @@ void append(std::vector<std::span<const std::byte>>& runs, std::span<const std::
 }  // namespace
 
 Result<ImageSender> ImageSender::create(int socket, std::chrono::milliseconds stall_timeout) {
-  return RingSender::create(socket, stall_timeout).map([](RingSender ring) { return ImageSender(std::move(ring)); });
+  return RingSender::create(socket, stall_timeout).map([&](RingSender ring) {
+    return ImageSender(socket, std::move(ring));
+  });
+}
+
+Result<void> ImageSender::limit_rate(std::uint64_t bytes_per_s) {
+  const std::uint64_t rate = bytes_per_s == 0 ? ~std::uint64_t{0} : bytes_per_s;
+  if (::setsockopt(socket_, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)) != 0)
+    return fail_errno("cannot limit the page stream's rate");
+  return {};
 }
 
 Result<void> ImageSender::begin(ImageHeader header, const ImageTail& tail) {

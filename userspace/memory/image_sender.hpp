@@ -30,6 +30,8 @@ class ImageSender {
   /// `socket`: connected, of stream type; stays the caller's, as does closing it after the sender is gone.
   static Result<ImageSender> create(int socket, std::chrono::milliseconds stall_timeout);
 
+  /// Sends no more than this from now on; 0: as fast as the link takes it. An Error if this system can't.
+  Result<void> limit_rate(std::uint64_t bytes_per_s);
   /// Starts an image. The caller fills in kind, generation, epoch and the RAM's size; the tail must be what finish()
   /// will get.
   Result<void> begin(ImageHeader header, const ImageTail& tail);
@@ -46,11 +48,12 @@ class ImageSender {
   std::uint64_t pages_sent() const { return pages_; }
 
  private:
-  explicit ImageSender(RingSender ring) : ring_(std::move(ring)) {}
+  ImageSender(int socket, RingSender ring) : socket_(socket), ring_(std::move(ring)) {}
 
   Result<void> send_chunk();
   Result<void> send(std::span<const std::span<const std::byte>> pieces);
 
+  int socket_;
   RingSender ring_;
   ImageHeader header_;
   Checksum content_;

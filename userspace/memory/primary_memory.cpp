@@ -5,12 +5,15 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 namespace twinstep::memory {
 namespace {
 
 /// So many pages are copied within a pause without a thought: some tenths of a millisecond.
 constexpr std::size_t kPausePages = 1024;
+/// An epoch's set is full when only one of so many parts of the bound is left; that part is for pages sent ahead.
+constexpr std::size_t kFullParts = 4;
 /// Rounds before a pause at most: each finds what was written during the one before.
 constexpr int kPrestageRoundsMax = 5;
 
@@ -29,6 +32,8 @@ PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source
       staged_(std::move(staged)),
       pending_(ram.size() / kPageBytes),
       unstaged_(pending_.pages()),
+      ahead_(pending_.pages()),
+      differed_(pending_.pages()),
       absent_(pending_.pages()),
       found_(pending_.pages()) {}
 
@@ -45,6 +50,9 @@ Result<void> PrimaryMemory::start() {
   pending_.set_all();
   unstaged_ = pending_;
   absent_.clear();
+  ahead_.clear();
+  differed_.clear();
+  sent_ahead_ = {};
   staged_.clear();
   return source_->arm();
 }
@@ -129,11 +137,44 @@ Result<std::size_t> PrimaryMemory::copy_unstaged(const SvmPages& svm) {
   };
   unstaged_.for_each(copy);
   svm.dirty.for_each([&](PageNumber number) {
-    if (!staged_.holds(number)) copy(number);
+    if (!staged_.holds(number) && !ahead_.test(number)) copy(number);
   });
   if (!step) return tl::unexpected(step.error());
   unstaged_.clear();
   return copied;
+}
+
+Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, std::uint64_t generation) {
+  AheadInfo info;
+  PageBitmap candidates = unstaged_;
+  if (source_->scans_live()) {
+    if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
+    candidates &= differed_;
+    candidates -= found_;
+    info.full = pending_.count() > staged_.pages_max() / kFullParts * (kFullParts - 1);
+  } else {
+    found_.clear();
+    if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
+    info.full = found_.count() > staged_.pages_max() / kFullParts * (kFullParts - 1);
+    return info;
+  }
+  // What is sent ahead may have to be sent again, and the secondary must have room for both.
+  const std::size_t pages = candidates.count();
+  if (pages == 0 || sent_ahead_.pages + pages > staged_.pages_max() / kFullParts) return info;
+  auto step = sender.begin(header_of(ImageKind::ahead, generation), {});
+  candidates.for_each([&](PageNumber number) {
+    if (step) step = batch_.append(ram_, number);
+    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender, {});
+  });
+  if (step) step = send_batch(sender, {});
+  if (step) step = sender.finish({});
+  if (!step) return tl::unexpected(step.error());
+  ahead_ |= candidates;
+  unstaged_ -= candidates;
+  sent_ahead_.pages += sender.pages_sent();
+  sent_ahead_.bytes += sender.bytes_sent();
+  info.pages_sent = sender.pages_sent();
+  return info;
 }
 
 // How many pages copy_unstaged() would copy in a pause that began now.
@@ -174,7 +215,9 @@ Result<StageInfo> PrimaryMemory::stage(const SvmPages& svm) {
   }
   info.copy_ns = since(copy_start);
   info.pages_copied = *copied;
-  info.pages_dirty = staged_.size();
+  found_ = pending_;
+  found_ |= svm.dirty;
+  info.pages_dirty = found_.count();
   pending_.clear();
   return info;
 }
@@ -187,7 +230,9 @@ Result<SentInfo> PrimaryMemory::send_staged(ImageSender& sender, std::uint64_t g
   svm.dirty.for_each([&](PageNumber number) {
     if (hashed.size() < svm.hashes.size()) hashed.push_back(number);
   });
+  // What it was sent ahead is older, and must be overruled even if its own page is the newer.
   const auto secondary_has = [&](std::size_t index) {
+    if (ahead_.test(staged_.numbers()[index])) return false;
     const auto found = std::lower_bound(hashed.begin(), hashed.end(), staged_.numbers()[index]);
     if (found == hashed.end() || *found != staged_.numbers()[index]) return false;
     return svm.hashes[static_cast<std::size_t>(found - hashed.begin())] == hash_page(staged_.page(index), key_);
@@ -196,12 +241,20 @@ Result<SentInfo> PrimaryMemory::send_staged(ImageSender& sender, std::uint64_t g
   header.epoch = epoch;
   auto step = sender.begin(header, tail);
   for (std::size_t i = 0; step && i < staged_.size(); ++i) {
-    if (!secondary_has(i)) step = sender.add(staged_.numbers()[i], staged_.page(i));
+    const PageNumber number = staged_.numbers()[i];
+    if (secondary_has(i)) {
+      differed_.reset(number);
+      continue;
+    }
+    differed_.set(number);
+    step = sender.add(number, staged_.page(i));
   }
   if (step) step = sender.finish(tail);
   staged_.clear();
+  ahead_.clear();
   if (!step) return tl::unexpected(step.error());
-  return SentInfo{sender.pages_sent(), sender.bytes_sent()};
+  const SentInfo ahead = std::exchange(sent_ahead_, {});
+  return SentInfo{sender.pages_sent() + ahead.pages, sender.bytes_sent() + ahead.bytes};
 }
 
 }  // namespace twinstep::memory

@@ -61,6 +61,14 @@ class PrimaryMemory {
   /// Pages that the next round would send, but for what is written until then.
   std::uint64_t pages_pending() const { return pending_.count(); }
 
+  /// Between checkpoints, while both VMs run: sends pages of the next checkpoint ahead that differed between the VMs in
+  /// the latest one and that the VM hasn't written since the last call. Blocks.
+  struct AheadInfo {
+    std::uint64_t pages_sent = 0;
+    bool full = false;  ///< the epoch's set is near its bound: a checkpoint is due
+  };
+  Result<AheadInfo> send_ahead(ImageSender& sender, std::uint64_t generation);
+
   /// The SVM is stopped, the VM still runs: copies most of what the checkpoint needs, so that little is left for the
   /// pause. What the VM writes meanwhile is copied again by stage(). Does nothing when there is little to copy.
   Result<void> prestage(const SvmPages& svm);
@@ -91,7 +99,10 @@ class PrimaryMemory {
   Staging batch_;        // what is being sent in a live round
   StagedPages staged_;   // the checkpoint in the making
   PageBitmap pending_;   // written by the VM in this epoch, or not yet sent to a new secondary
-  PageBitmap unstaged_;  // of pending_: not copied since
+  PageBitmap unstaged_;  // of pending_: neither copied nor sent ahead since
+  PageBitmap ahead_;     // sent ahead in this epoch, whatever was written since
+  PageBitmap differed_;  // sent in the latest checkpoint that had them
+  SentInfo sent_ahead_;  // in this epoch
   PageBitmap absent_;    // zeros without memory, before the first round
   PageBitmap found_;     // scratch
 };

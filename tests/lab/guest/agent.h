@@ -64,6 +64,8 @@ struct DirtyLoad {
   uint64_t errors;  // pages found with a content that was never written there
 };
 void start_dirty_load(void);
+// Uses so many pages more, for good. False: there is no memory for them.
+bool fill_memory(uint64_t pages);
 bool set_dirty_load(uint64_t pages_per_second, uint64_t working_set_pages);
 struct DirtyLoad get_dirty_load(void);
 

@@ -64,6 +64,15 @@ static void* dirty_pages(void* argument) {
   return NULL;
 }
 
+bool fill_memory(uint64_t pages) {
+  const size_t bytes = (size_t)pages * kPageBytes;
+  volatile uint64_t* const memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  madvise((void*)memory, bytes, MADV_NOHUGEPAGE);
+  for (uint64_t page = 0; page < pages; ++page) memory[page * kWordsPerPage] = page + 1;
+  return true;
+}
+
 void start_dirty_load(void) {
   start_thread(dirty_pages, NULL);
 }

@@ -5,6 +5,7 @@
 //   PUT /upload                         takes the body; {"bytes":N,"fnv1a64":"HEX"}
 //   GET /connect/PORT/N?seed=S          opens a connection to the requester's PORT and sends N bytes there
 //   GET /dirty, GET /dirty/PAGES_PER_SECOND/WORKING_SET_PAGES   shows and sets the load that dirties memory
+//   GET /fill/PAGES                     uses so many pages of memory more, for good; answers as /dirty
 //   GET /clock                          {"monotonic_ns":N}: differs from one machine to the other by design
 #include <errno.h>
 #include <stdio.h>
@@ -178,7 +179,10 @@ static bool answer_get(const struct Exchange* exchange) {
   if (sscanf(target, "/dirty/%llu/%llu", &first, &second) == 2 && !set_dirty_load(first, second)) {
     return send_text(exchange, "400 Bad Request", "{\"error\":\"working set too large\"}\n");
   }
-  if (strncmp(target, "/dirty", 6) == 0) return reply_dirty(exchange);
+  if (sscanf(target, "/fill/%llu", &first) == 1 && !fill_memory(first)) {
+    return send_text(exchange, "400 Bad Request", "{\"error\":\"not enough memory\"}\n");
+  }
+  if (strncmp(target, "/dirty", 6) == 0 || strncmp(target, "/fill", 5) == 0) return reply_dirty(exchange);
   if (strcmp(target, "/clock") == 0) return reply_clock(exchange);
   return send_text(exchange, "404 Not Found", "{\"error\":\"unknown path\"}\n");
 }

@@ -25,7 +25,7 @@ def _peer_of(name):
 
 
 def _toml(value):
-    """Strings, numbers and lists of them: JSON's notation is also TOML's."""
+    """Strings, numbers, booleans and lists of them: JSON's notation is also TOML's."""
     return json.dumps(value, ensure_ascii=True)
 
 
@@ -42,11 +42,11 @@ class Host:
         self._directory = directory
         self._daemon = None
 
-    def start(self, image, dirty=None, vm_settings=None, timing=None):
+    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None):
         """Starts the daemon and waits until its control socket answers. vm_settings: more keys of the [[vm]] table;
-        timing: keys of [timing]."""
+        timing, memory: keys of [timing] and [memory]."""
         configuration = self._directory / f"{self.name}.toml"
-        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}), encoding="utf-8")
+        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}, memory or {}), encoding="utf-8")
         self.run_directory.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             self._daemon = self.namespace.start(self._binaries.daemon, "--config", configuration, stdout=log,
@@ -133,13 +133,14 @@ class Host:
             raise LabError(f"twinstepd on host {self.name} ended by itself: {' / '.join(last)}")
         return self.vm_or_none() is not None
 
-    def _configuration(self, image, dirty, vm_settings, timing):
+    def _configuration(self, image, dirty, vm_settings, timing, memory):
         peer = _peer_of(self.name)
         sections = {
             "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
             "[peer]": {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)},
             "[link]": {"device": f"link-{self.name}", "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
             "[timing]": timing,
+            "[memory]": memory,
             "[arbiter]": {"type": "file", "path": str(self._directory / ARBITER)},
             "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": f"up-{self.name}", "mac": GUEST_MAC,
                        "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings},

@@ -199,6 +199,49 @@ TEST_F(MachineMemory, ASourceWithoutLiveScansIsOnlyScannedInThePause) {
   whole_checkpoint();
 }
 
+TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
+  live_round();
+  const auto write = [&](unsigned char value) {
+    pvm_.write_all(100, 200, value);
+    svm_.write_all(100, 200, value);
+    pvm_.write_all(200, 240, value);
+    svm_.write_all(200, 240, static_cast<unsigned char>(value + 100));
+  };
+  const auto ahead = [&] {
+    auto received = receive();
+    const auto sent = value(primary_.send_ahead(sender_, 1));
+    if (sent.pages_sent == 0) {  // nothing is on its way
+      EXPECT_TRUE(sender_.begin({.kind = ImageKind::ahead, .ram_bytes = pvm_.ram.size()}, {}));
+      EXPECT_TRUE(sender_.finish({}));
+    }
+    EXPECT_TRUE(received.get());
+    return sent.pages_sent;
+  };
+  write(1);
+  EXPECT_EQ(ahead(), 0U) << "nothing is known of them";
+  EXPECT_EQ(whole_checkpoint().sent.pages, 40U);
+  write(2);
+  EXPECT_EQ(ahead(), 0U) << "just written";
+  EXPECT_EQ(ahead(), 40U) << "41 differed, page 3 is written all the time";
+  const auto before = svm_.ram;
+  EXPECT_TRUE(svm_.ram == before) << "what is ahead isn't in the SVM's RAM";
+  pvm_.write_all(230, 232, 3);  // newer than what was sent ahead
+  pvm_.write(232, 2 + 100);     // now as the SVM's, but not as what was sent ahead
+  const auto done = whole_checkpoint();
+  EXPECT_EQ(done.staged.pages_dirty, 141U);
+  EXPECT_EQ(done.sent.pages, 40U + 3U + 1U);
+}
+
+TEST_F(MachineMemory, ANearlyFullEpochIsToldAndSendsNothingAhead) {
+  live_round();
+  pvm_.write_all(0, 3700, 1);
+  EXPECT_FALSE(value(primary_.send_ahead(sender_, 1)).full);
+  pvm_.write_all(3700, 3800, 1);
+  const auto sent = value(primary_.send_ahead(sender_, 1));
+  EXPECT_TRUE(sent.full);
+  EXPECT_EQ(sent.pages_sent, 0U);
+}
+
 TEST_F(MachineMemory, AnImageThatIsNotAppliedLeavesTheSvmsWritesToBeUndone) {
   live_round();
   svm_.write(50, 5);

@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "daemon/vm/epoch_flows.hpp"
@@ -115,6 +117,9 @@ void Vm::carry_out(const session::CommitOutput& effect) {
 void Vm::carry_out(const session::CompareFrom& effect) {
   guest_->plane().set_hold(effect.hold_ns);
   guest_->plane().svm_running(effect.epoch);
+  if (!pairing_.stream || host_.config.memory.ahead_ns == 0) return;
+  pairing_.stream->run_until_stopped([this, epoch = effect.epoch, generation = machine_.view().record.generation](
+                                         const std::stop_token& stopped) { send_ahead(stopped, epoch, generation); });
 }
 
 void Vm::carry_out(const session::ReleaseAll& /*effect*/) {
@@ -158,7 +163,22 @@ Result<void> Vm::prepare_sync() {
   auto sender = memory::ImageSender::create(pairing_.stream->socket(), kStreamStallTimeout);
   if (!sender) return tl::make_unexpected(sender.error());
   pairing_.sender.emplace(std::move(*sender));
+  if (const auto limited = pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max); !limited)
+    return limited;
   return {};
+}
+
+// Beside the running VMs, until the next checkpoint begins.
+void Vm::send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, stopped, std::chrono::nanoseconds(host_.config.memory.ahead_ns), [] { return false; })) {
+    if (stopped.stop_requested()) return;
+    const auto sent = guest_->primary().send_ahead(*pairing_.sender, generation);
+    if (!sent) return spdlog::warn("{}: sends nothing ahead of a checkpoint: {}", config_.name, sent.error().message);
+    if (sent->full) return post(session::Diverged{epoch, compare::Cause::pressure});
+  }
 }
 
 std::uint64_t Vm::epoch_bytes_max() const {
@@ -217,7 +237,8 @@ void Vm::carry_out(const session::PausePrimary& effect) {
 Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   CheckpointEntry entry;
   entry.epoch = effect.epoch;
-  pairing_.stream->wait();  // the image before was committed: its sender is at its end, if not quite over
+  // The image before was committed: its sender is at its end, if not quite over. Nothing is sent ahead any more.
+  pairing_.stream->stop();
   if (!effect.svm_ran) pairing_.svm = {memory::PageBitmap(pairing_.svm.dirty.pages()), {}};
   entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
   // Beside the running VM: what is left for the pause is little.
@@ -262,9 +283,12 @@ Result<void> Vm::take_page_checksums() {
 void Vm::carry_out(const session::StreamImage& effect) {
   pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
                         generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
+    // The VM's output waits for this.
+    static_cast<void>(pairing_.sender->limit_rate(0));
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
                                                     {meta, pairing_.device_state, pairing_.page_checksums});
     if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
+    static_cast<void>(pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max));
     mailbox_.post(Query{[this, epoch, sent = *sent] {
       CheckpointEntry* entry = log_.newest(epoch);
       if (entry == nullptr) return;

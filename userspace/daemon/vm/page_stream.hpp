@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <functional>
+#include <stop_token>
 #include <utility>
 
 #include "daemon/vm/worker.hpp"
@@ -22,16 +23,27 @@ class PageStream {
   int socket() const { return socket_.get(); }
   /// Runs `job` beside the caller, after the job before.
   void run(std::function<void()> job) { worker_.start(std::move(job)); }
-  /// Until the job is over.
-  void wait() { worker_.join(); }
+  /// Runs a job that goes on until stop() or end(): it must return soon after `stopped` is asked for.
+  void run_until_stopped(std::function<void(const std::stop_token& stopped)> job) {
+    worker_.join();
+    stop_ = std::stop_source();
+    worker_.start([job = std::move(job), stopped = stop_.get_token()] { job(stopped); });
+  }
+  /// Ends such a job, and waits until it, or any other, is over.
+  void stop() {
+    stop_.request_stop();
+    worker_.join();
+  }
   /// Cuts the connection and waits for the job, which sees its reads and writes fail.
   void end() {
+    stop_.request_stop();
     ::shutdown(socket_.get(), SHUT_RDWR);
     worker_.join();
   }
 
  private:
   io::UniqueFd socket_;
+  std::stop_source stop_;
   Worker worker_;
 };
 

@@ -122,6 +122,7 @@ class Vm {
   Result<void> sync_live(std::uint64_t generation);
   Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
   std::uint64_t epoch_bytes_max() const;
+  void send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation);
   Result<void> take_page_checksums();
   Result<CheckpointEntry> pause_primary(const session::PausePrimary& effect);
   Result<void> stop_svm(std::uint32_t epoch);
