@@ -104,6 +104,7 @@ class CommandLine(unittest.TestCase):
             ("flow", "show"): {"result": [FLOW]},
             ("nic", "show"): {"result": [NIC]},
             ("vm", "protect"): {"result": {}},
+            ("vm", "mode"): {"result": None},
             ("vm", "failover"): {"error": "web is not protected"},
             ("version", "show"): {"result": {"version": "9.9.9"}},
         }
@@ -166,6 +167,17 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(self.stdout("vm", "protect", "name", "web"), "")
         self.assertEqual(self.stdout("-j", "vm", "protect", "name", "web"), "null\n")
         self.assertEqual(self.daemon.requests[-1], {"object": "vm", "command": "protect", "name": "web"})
+
+    def test_a_mode_is_a_word_of_its_own(self):
+        wanted = {"object": "vm", "command": "mode", "name": "web", "mode": "periodic"}
+        self.assertEqual(self.stdout("-j", "vm", "mode", "name", "web", "periodic"), "null\n")
+        self.assertEqual(self.daemon.requests[-1], wanted)
+        self.assertEqual(self.stdout("vm", "mode", "per", "name", "web"), "")
+        self.assertEqual(self.daemon.requests[-1], wanted)
+        self.assertIn("which mode?", self.error("vm", "mode", "name", "web"))
+        self.assertIn("one value too many", self.error("vm", "mode", "name", "web", "colo", "auto"))
+        self.assertIn("unknown argument 'remus'", self.error("vm", "mode", "name", "web", "remus"))
+        self.assertIn("which VM?", self.error("vm", "mode", "auto"))
 
     def test_what_the_daemon_refuses(self):
         self.assertEqual(self.error("vm", "failover", "name", "web"), "Error: web is not protected\n")
