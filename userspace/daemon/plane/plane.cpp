@@ -203,7 +203,7 @@ void Plane::Impl::on_input(std::span<const std::byte> frame) {
   if (role == Role::primary)
     primary.on_input(frame);
   else if (role == Role::solo)
-    port->send_copy(port->tap(), frame);
+    port->send_copy(port->input(), frame);
 }
 
 void Plane::Impl::require_pairing() const {

@@ -73,7 +73,7 @@ void PrimarySide::on_gated(std::span<const std::byte> frame) {
 void PrimarySide::on_input(std::span<const std::byte> frame) {
   if (port_.slot().uplink_mode == TS_UPLINK_GATED) return on_gated(frame);
   sender_.mirror(frame, port_.slot().epoch);
-  port_.send_copy(port_.tap(), frame);
+  port_.send_copy(port_.input(), frame);
 }
 
 void PrimarySide::on_tick(Nanos now) {
