@@ -10,7 +10,6 @@
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
-#include "bpf/probe.h"
 #include "bpf/quote.h"
 #include "bpf/rewrite.h"
 
@@ -179,23 +178,10 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
 }
 
-/* A frame of the start-up proof that the other host mirrored, or this one made to look so: whole to the socket, where the
- * other host's is answered, or bare to the tap. */
-static __always_inline int ts_link_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
-{
-	if (path != TS_PROBE_TAP)
-		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
-	if (bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)))
-		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
-	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR, bpf_redirect_map(&ts_taps, slot, XDP_DROP));
-}
-
 SEC("xdp")
 int ts_link(struct xdp_md *ctx)
 {
 	struct ts_link_frame *frame = (void *)(long)ctx->data;
-	const struct ts_probe *probe;
 	struct ts_slot_config *config;
 	struct ts_link_target target;
 	__u32 *slot;
@@ -212,18 +198,9 @@ int ts_link(struct xdp_md *ctx)
 		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	switch (frame->header.type) {
 	case TS_LINK_MIRROR:
-		probe = ts_probe_of(ctx, sizeof(*frame), config);
-		if (probe)
-			return ts_link_probe(ctx, *slot, probe->path);
 		return ts_link_mirror(ctx, *slot, config, frame->header.epoch);
 	case TS_LINK_RECORDS:
 		return ts_end_redirect(*slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_link, *slot, XDP_DROP));
-	case TS_LINK_PROBE:
-		probe = (void *)(frame + 1);
-		if ((void *)(probe + 1) > (void *)(long)ctx->data_end || !config->probe || probe->nonce != config->probe)
-			return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
-		return ts_end_redirect(*slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR,
 				       bpf_redirect_map(&ts_xsk_link, *slot, XDP_DROP));
 	case TS_LINK_FLOW_DELTA:
 		return ts_link_delta(ctx, *slot, config, frame->header.epoch);

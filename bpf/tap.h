@@ -3,11 +3,15 @@
 #ifndef TWINSTEP_TAP_H
 #define TWINSTEP_TAP_H
 
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
 #include "bpf/digest.h"
 #include "bpf/flows.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
-#include "bpf/probe.h"
 #include "bpf/translate.h"
 
 /* Puts the metadata in front of the frame. The digest is computed first: adjusting makes all packet pointers stale. */
@@ -86,9 +90,6 @@ int ts_tap(struct xdp_md *ctx)
 	/* A tap that no slot knows has nobody to speak for it. */
 	if (!config)
 		return XDP_DROP;
-	if (ts_probe_of(ctx, 0, config))
-		return ts_end_redirect(*slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR,
-				       bpf_redirect_map(&ts_xsk_tap, *slot, XDP_DROP));
 	if (config->tap_mode == TS_TAP_CLOSED)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))

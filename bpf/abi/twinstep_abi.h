@@ -93,9 +93,8 @@ struct ts_slot_config {
 	__u16 flags;           /* TS_SLOT_* */
 	__u32 uplink_ifindex;  /* the device whose frames are the slot's */
 	__u32 translates;      /* 1: ts_translations holds connections of this slot */
-	__u64 probe; /* random: a frame that carries it is one of the start-up proof's. 0: there are none */
 };
-TS_ASSERT_SIZE(struct ts_slot_config, 56);
+TS_ASSERT_SIZE(struct ts_slot_config, 48);
 
 /* ts_slot_config.flags */
 #define TS_SLOT_SHARED 1 /* other VMs of this host use the uplink: what is for them goes to user space, not to the wire */
@@ -111,7 +110,6 @@ enum ts_link_type {
 	TS_LINK_MIRROR = 1,     /* an inbound frame of the client follows, whole */
 	TS_LINK_RECORDS = 2,    /* count records of the SVM's output follow */
 	TS_LINK_FLOW_DELTA = 3, /* one struct ts_flow_delta follows */
-	TS_LINK_PROBE = 4,      /* one struct ts_probe follows: the answer to a mirrored one */
 };
 
 struct ts_link_header {
@@ -133,24 +131,6 @@ struct ts_link_target {
 TS_ASSERT_SIZE(struct ts_link_target, 4);
 
 #define TS_LINK_OVERHEAD_BYTES (14 + 16) /* outer Ethernet header and ts_link_header */
-
-/* Which way of a program a frame of the start-up proof is to take. */
-enum ts_probe_path {
-	TS_PROBE_TAP = 1,    /* to the tap, as a client's frame to a solo VM */
-	TS_PROBE_LINK = 2,   /* encapsulated to the link, as the mirrored copy is */
-	TS_PROBE_SOCKET = 3, /* to the AF_XDP socket */
-};
-
-/*
- * A frame of the start-up proof: Ethernet header with TS_ETHERTYPE, this, zeros. Programs take it for one only if its
- * nonce is that of the slot; else it is a frame like any other.
- */
-struct ts_probe {
-	__u64 nonce; /* ts_slot_config.probe */
-	__u32 path;  /* enum ts_probe_path */
-	__u32 sequence;
-};
-TS_ASSERT_SIZE(struct ts_probe, 16);
 
 /* ts_flow_key.vlan: the tag is a provider's (802.1ad) */
 #define TS_VLAN_SERVICE 0x1000
@@ -298,7 +278,6 @@ enum ts_counter {
 	TS_COUNT_LINK_RECORDS,     /* record frame to the AF_XDP socket */
 	TS_COUNT_LINK_DELTAS,      /* flow difference entered */
 	TS_COUNT_LINK_ERROR,
-	TS_COUNT_PROBES, /* frames of the start-up proof that went the way they ask for */
 	TS_COUNTERS,
 };
 
