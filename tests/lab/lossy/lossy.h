@@ -13,10 +13,10 @@
 #define LOSSY_DRAWS 10000
 
 struct lossy_counters {
-	__u64 frames;
-	__u64 dropped;
-	__u64 duplicated;
-	__u64 delayed;
+  __u64 frames;
+  __u64 dropped;
+  __u64 duplicated;
+  __u64 delayed;
 };
 
 #endif
