@@ -44,7 +44,7 @@ Result<void> check_spec(const VmSpec& spec) {
                 std::to_string(spec.memory_bytes) + " bytes");
   }
   const bool parted = spec.memory_nodes != 1 || spec.huge_pages;
-  if (parted && (spec.memory_nodes == 0 || spec.memory_bytes % (spec.memory_nodes * 2 * kMiB) != 0)) {
+  if (parted && (spec.memory_nodes == 0 || spec.memory_bytes % (std::uint64_t{spec.memory_nodes} * 2 * kMiB) != 0)) {
     return fail("the memory of VM " + spec.name + " can't be parted into " + std::to_string(spec.memory_nodes) +
                 " nodes of whole 2 MiB: change memory or memory_nodes");
   }

@@ -182,7 +182,7 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   vm.memory_bytes = table.bytes("memory", 16 * kMiB, 1024 * kGiB);
   vm.memory_nodes = static_cast<unsigned>(table.integer("memory_nodes", vm.memory_nodes, 1, 8));
   vm.huge_pages = table.boolean("huge_pages", vm.huge_pages);
-  const std::uint64_t part_bytes = vm.memory_nodes * 2 * kMiB;
+  const std::uint64_t part_bytes = std::uint64_t{vm.memory_nodes} * 2 * kMiB;
   if ((vm.memory_nodes > 1 || vm.huge_pages) && vm.memory_bytes % part_bytes != 0)
     table.error("memory", "must be a multiple of " + std::to_string(part_bytes / kMiB) +
                               " MiB with this huge_pages and memory_nodes");

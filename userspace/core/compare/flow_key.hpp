@@ -12,7 +12,7 @@ namespace twinstep::compare {
 
 /// A flow seen from the VM, on every host the same: ts_flow_key without the slot.
 struct FlowKey : ts_flow_key {
-  FlowKey() : ts_flow_key{} {}
+  FlowKey() : ts_flow_key() {}
   // NOLINTNEXTLINE(google-explicit-constructor,hicpp-explicit-conversions): it is the same thing
   FlowKey(const ts_flow_key& key) : ts_flow_key(key) { slot = 0; }
 

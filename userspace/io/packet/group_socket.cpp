@@ -17,7 +17,7 @@ namespace twinstep::io {
 namespace {
 
 constexpr int kReceiveBytes = 1 << 20;
-constexpr std::size_t kAddressesBytes = 2 * ETH_ALEN;
+constexpr std::size_t kAddressesBytes = std::size_t{2} * ETH_ALEN;
 
 /// Group-addressed, from the wire, and none of Twinstep's own.
 constexpr std::array kFilter{

@@ -62,7 +62,7 @@ std::vector<ts_flow_key> keys_of_slot(const bpf_map* map, std::uint32_t slot) {
   const auto less = [](const ts_flow_key& a, const ts_flow_key& b) { return std::memcmp(&a, &b, sizeof(a)) < 0; };
   const auto same = [](const ts_flow_key& a, const ts_flow_key& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; };
   std::ranges::sort(keys, less);
-  keys.erase(std::ranges::unique(keys, same).begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end(), same), keys.end());
   return keys;
 }
 
