@@ -9,6 +9,7 @@
 #include "bpf/encap.h"
 #include "bpf/flows.h"
 #include "bpf/maps.h"
+#include "bpf/match.h"
 #include "bpf/parse.h"
 #include "bpf/quote.h"
 #include "bpf/rewrite.h"
@@ -178,6 +179,14 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
 }
 
+static __always_inline int ts_link_records(struct xdp_md *ctx, __u32 slot, int current, __u32 count)
+{
+	if (current && !ts_match_records(ctx, slot, count))
+		return ts_end(slot, TS_COUNT_LINK_MATCHED, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
+			       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
+}
+
 SEC("xdp")
 int ts_link(struct xdp_md *ctx)
 {
@@ -200,8 +209,7 @@ int ts_link(struct xdp_md *ctx)
 	case TS_LINK_MIRROR:
 		return ts_link_mirror(ctx, *slot, config, frame->header.epoch);
 	case TS_LINK_RECORDS:
-		return ts_end_redirect(*slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_link, *slot, XDP_DROP));
+		return ts_link_records(ctx, *slot, frame->header.epoch == config->epoch, frame->header.count);
 	case TS_LINK_FLOW_DELTA:
 		return ts_link_delta(ctx, *slot, config, frame->header.epoch);
 	default:

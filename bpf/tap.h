@@ -11,41 +11,38 @@
 #include "bpf/digest.h"
 #include "bpf/flows.h"
 #include "bpf/maps.h"
+#include "bpf/match.h"
 #include "bpf/parse.h"
 #include "bpf/translate.h"
 
-/* Puts the metadata in front of the frame. The digest is computed first: adjusting makes all packet pointers stale. */
-static __always_inline int ts_prefix_meta(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet, __u32 epoch)
+/* The digest of the compared bytes; nothing of more than the program reaches. */
+static __always_inline int ts_digest_packet(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet, __u64 *acc)
 {
-	struct ts_digest digest = {};
-	struct ts_frame_meta *meta;
-	__u32 flags = 0;
+	return packet->payload_bytes > TS_DIGEST_BYTES_MAX
+		       ? 0
+		       : ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, (struct ts_digest *)acc);
+}
 
-	if (packet->payload_bytes > TS_DIGEST_BYTES_MAX)
-		flags = TS_META_DIGEST_PARTIAL;
-	else if (ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, &digest))
-		return -1;
+/* Puts the metadata in front of the frame, which makes all packet pointers stale. */
+static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch,
+					  const __u64 *acc)
+{
+	struct ts_frame_meta *meta;
+	__u32 flags = packet->payload_bytes > TS_DIGEST_BYTES_MAX ? TS_META_DIGEST_PARTIAL : 0;
+
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return -1;
 	meta = (void *)(long)ctx->data_meta;
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
 		return -1;
-	meta->acc[0] = digest.acc[0];
-	meta->acc[1] = digest.acc[1];
-	meta->acc[2] = digest.acc[2];
+	meta->acc[0] = acc[0];
+	meta->acc[1] = acc[1];
+	meta->acc[2] = acc[2];
 	meta->epoch = epoch;
 	meta->payload_bytes = packet->payload_bytes;
 	meta->payload_offset = packet->payload_offset;
 	meta->class_flags = packet->kind | flags << 4;
 	return 0;
-}
-
-static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, __u32 epoch, const struct ts_packet *packet)
-{
-	if (ts_prefix_meta(ctx, slot, packet, epoch))
-		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
-			       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
 }
 
 /* Whether another VM of this host may be meant. A switch doesn't send a frame back to where it came from, so these can't
@@ -61,12 +58,37 @@ static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot
 	return ts_is_group(eth->h_dest) || bpf_map_lookup_elem(&ts_mac_slot, &mac);
 }
 
+/* segment: nothing unless the frame is one. */
+static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+				       const struct ts_packet *packet, struct ts_segment *segment,
+				       const struct ts_translation *translation)
+{
+	struct ts_match_try try = {.slot = slot};
+
+	if (segment)
+		try.segment = ts_match_view(segment, packet->payload_bytes);
+	if (ts_digest_packet(ctx, slot, packet, try.acc))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	if (segment && !config->link_open && !ts_tap_local(ctx, config) && ts_match_try(&segment->key, &try)) {
+		if (ts_translate_out(ctx, packet, translation))
+			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+		return ts_end_redirect(slot, TS_COUNT_TAP_MATCHED, TS_COUNT_TAP_ERROR,
+				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
+	}
+	if (ts_prefix_meta(ctx, packet, config->epoch, try.acc))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
+			       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+}
+
 static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
 					 const struct ts_packet *packet, const struct ts_translation *translation)
 {
+	__u64 acc[TS_DIGEST_LIMBS] = {};
+
 	/* As if held: user space translates it. */
 	if (ts_tap_local(ctx, config)) {
-		if (ts_prefix_meta(ctx, slot, packet, config->epoch))
+		if (ts_digest_packet(ctx, slot, packet, acc) || ts_prefix_meta(ctx, packet, config->epoch, acc))
 			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 		return ts_end_redirect(slot, TS_COUNT_TAP_LOCAL, TS_COUNT_TAP_ERROR,
 				       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
@@ -86,6 +108,7 @@ int ts_tap(struct xdp_md *ctx)
 	struct ts_translation *translation = 0;
 	struct ts_segment segment;
 	struct ts_packet packet = {};
+	int is_segment;
 
 	/* A tap that no slot knows has nobody to speak for it. */
 	if (!config)
@@ -94,13 +117,14 @@ int ts_tap(struct xdp_md *ctx)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))
 		return ts_end(*slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	if (!ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment)) {
+	is_segment = !ts_segment(ctx, *slot, &packet, TS_FROM_VM, &segment);
+	if (is_segment) {
 		ts_flow_opens(&segment, &packet, config);
 		ts_flow_settles(&segment, config);
 		translation = ts_translation_out(&segment, config);
 	}
 	if (config->tap_mode == TS_TAP_HOLD)
-		return ts_tap_hold(ctx, *slot, config->epoch, &packet);
+		return ts_tap_hold(ctx, *slot, config, &packet, is_segment ? &segment : 0, translation);
 	return ts_tap_direct(ctx, *slot, config, &packet, translation);
 }
 

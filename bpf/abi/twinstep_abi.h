@@ -265,6 +265,7 @@ enum ts_counter {
 	TS_COUNT_TAP_HELD,         /* to the AF_XDP socket */
 	TS_COUNT_TAP_DIRECT,       /* to the uplink */
 	TS_COUNT_TAP_LOCAL,        /* to the AF_XDP socket: other VMs of this host may be meant */
+	TS_COUNT_TAP_MATCHED,      /* to the uplink: the SVM has produced it too */
 	TS_COUNT_TAP_CLOSED,       /* dropped by mode */
 	TS_COUNT_TAP_ERROR,        /* could not be parsed, prefixed or redirected: dropped */
 	TS_COUNT_UPLINK_TAP,       /* to the tap */
@@ -276,6 +277,7 @@ enum ts_counter {
 	TS_COUNT_LINK_REWRITTEN,   /* of those, rewritten (counted in addition) */
 	TS_COUNT_LINK_STALE,       /* mirrored frame of another epoch, or not open: dropped */
 	TS_COUNT_LINK_RECORDS,     /* record frame to the AF_XDP socket */
+	TS_COUNT_LINK_MATCHED,     /* record frame whose connections are all lent: nobody else needs it */
 	TS_COUNT_LINK_DELTAS,      /* flow difference entered */
 	TS_COUNT_LINK_ERROR,
 	TS_COUNTERS,

@@ -54,6 +54,10 @@ class ProgramTest : public ::testing::Test {
   Ran uplink(const Bytes& frame) { return run(skeleton_->progs.ts_uplink, frame); }
   Ran link(const Bytes& frame) { return run(skeleton_->progs.ts_link, frame); }
 
+  int match_index_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_index); }
+  int match_flows_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_flows); }
+  int match_secrets_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_secrets); }
+
   int tap_fd() const { return bpf_program__fd(skeleton_->progs.ts_tap); }
   int uplink_fd() const { return bpf_program__fd(skeleton_->progs.ts_uplink); }
   int link_fd() const { return bpf_program__fd(skeleton_->progs.ts_link); }

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "bpf/abi/twinstep_abi.h"
+#include "bpf/abi/twinstep_match.h"
 #include "daemon/config_reader.hpp"
 #include "io/socket.hpp"
 
@@ -161,6 +162,7 @@ VmLimits read_limits(ConfigTable table) {
   read("held_frames_max", limits.held_frames_max, 64, 524288);
   read("flows_max", limits.flows_max, 256, 1048576);
   read("half_open_flows_max", limits.half_open_flows_max, 256, 1048576);
+  read("kernel_flows_max", limits.kernel_flows_max, 0, TS_MATCH_FLOWS_MAX);
   read("segments_max", limits.segments_max, 16, 65536);
   read("replay_frames_max", limits.replay_frames_max, 16, 65536);
   read("inbound_frames_max", limits.inbound_frames_max, 64, 1048576);

@@ -58,6 +58,7 @@ struct VmLimits {
   std::uint32_t held_frames_max = 8192;       ///< 64..524288: held frames that cause a checkpoint
   std::uint32_t flows_max = 65536;            ///< 256..1048576: TCP connections that are compared at the same time
   std::uint32_t half_open_flows_max = 16384;  ///< 256..1048576: those of strangers, beside flows_max
+  std::uint32_t kernel_flows_max = 1024;      ///< 0..4096: connections that the XDP programs may compare; 0: none
   std::uint32_t segments_max = 1024;          ///< 16..65536: of one connection, waiting for a gap to close
   std::uint32_t replay_frames_max = 512;      ///< 16..65536: the SVM's latest output, kept for a failover
   std::uint32_t inbound_frames_max = 4096;    ///< 64..1048576: clients' frames kept while the PVM stands still

@@ -13,6 +13,7 @@ constexpr std::uint32_t kPvmIsn = 0x10000000;
 constexpr std::uint32_t kBurst = 32;
 constexpr std::uint32_t kBurstsInBlock = 32;
 constexpr std::uint32_t kLeadBursts = 4;
+constexpr std::uint32_t kPacedInBlock = 32;
 constexpr std::uint64_t kUnderWayMax = 256;
 constexpr std::uint64_t kPatienceNs = 3'000'000'000;
 
@@ -45,8 +46,9 @@ void Generator::await_room(Sink& sink, std::uint64_t under_way_max) const {
                                " packets did not come out");
 }
 
-/// One VM is kLeadBursts ahead of the other throughout the block.
+/// One VM is kLeadBursts ahead of the other throughout the block. It gets there with nothing under way.
 void Generator::send_block(Sink& sink, Pushed& pushed) {
+  await_room(sink, 0);
   const bool svm_first = svm_leads();
   const std::uint32_t first = next_;
   const auto burst = [&](bool of_pvm, std::uint32_t index) {
@@ -85,9 +87,10 @@ Pushed Generator::pace(Sink& sink, std::uint64_t duration_ns, std::uint64_t inte
   const auto wait_until = [&](std::uint64_t at) {
     while (monotonic_ns() < at) sink.released();
   };
+  bool svm_first = svm_leads();
   const std::uint64_t begin = monotonic_ns();
   for (std::uint64_t at = begin; at < begin + duration_ns; at += interval_ns) {
-    const bool svm_first = svm_leads();
+    if (pushed.packets % kPacedInBlock == 0 && pushed.packets != 0) svm_first = svm_leads();
     wait_until(at);
     if (svm_first)
       sink.svm(svm_.packet(next_, !svm_first));

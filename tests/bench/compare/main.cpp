@@ -29,6 +29,7 @@ struct Options {
   Traffic traffic;
   double svm_first = 0.57;
   double seconds = 1.5;
+  std::size_t lent_flows_max = 2048;
 };
 
 std::uint64_t ns_of(double seconds) {
@@ -85,20 +86,22 @@ double generator_alone_us(const Options& options) {
 }
 
 json measure_plane(const Options& options) {
-  PlaneLab lab(options.traffic.protocol);
+  PlaneLab lab(options.traffic.protocol, options.lent_flows_max);
   pin(0, kGeneratorProcessor);
   const double alone_us = generator_alone_us(options);
   Generator generator(options.traffic, options.svm_first, kSvmLag);
   open_all(generator, lab);
   generator.saturate(lab, kWarmUpNs);
 
-  const auto stats_before = lab.primary().compare;
+  const auto before = lab.primary();
+  const auto& stats_before = before.compare;
   const std::uint64_t link_before = lab.link_bytes();
   const std::uint64_t cpu_before = lab.cpu_ns();
   const Pushed pushed = generator.saturate(lab, ns_of(options.seconds));
   const std::uint64_t cpu_ns = lab.cpu_ns() - cpu_before;
   const std::uint64_t link_bytes = lab.link_bytes() - link_before;
-  const auto stats = lab.primary().compare;
+  const auto after = lab.primary();
+  const auto& stats = after.compare;
 
   auto& results = lab.client().results();
   results.timing = 1;
@@ -108,6 +111,9 @@ json measure_plane(const Options& options) {
 
   const double threads_us = per_packet_us(cpu_ns, pushed.packets);
   const double in_generator_us = per_packet_us(pushed.generator_ns, pushed.packets) - alone_us;
+  const double matched =
+      static_cast<double>(after.xdp.count[TS_COUNT_TAP_MATCHED] - before.xdp.count[TS_COUNT_TAP_MATCHED]) /
+      static_cast<double>(pushed.packets);
   const double output_bytes =
       static_cast<double>(pushed.packets) *
       static_cast<double>(FrameMaker::payload_offset(options.traffic.protocol) + options.traffic.payload_bytes);
@@ -117,6 +123,7 @@ json measure_plane(const Options& options) {
           {"generator_alone_us", alone_us},
           {"saturated_pps", rate(pushed)},
           {"packets", pushed.packets + paced.packets},
+          {"released_in_kernel", matched},
           {"released_on_arrival",
            static_cast<double>(stats.frames_released_on_arrival - stats_before.frames_released_on_arrival) /
                static_cast<double>(pushed.packets)},
@@ -152,6 +159,7 @@ int run(int argc, char** argv) {
   app.add_option("--payload", options.traffic.payload_bytes)->check(CLI::Range(16, 1448));
   app.add_option("--flows", options.traffic.flows)->check(CLI::Range(1, 10000));
   app.add_option("--svm-first", options.svm_first)->check(CLI::Range(0.0, 1.0));
+  app.add_option("--lent-flows-max", options.lent_flows_max, "0: nothing is matched in the kernel");
   app.add_option("--seconds", options.seconds)->check(CLI::Range(0.1, 60.0));
   app.add_option("--qemu", options.qemu);
   CLI11_PARSE(app, argc, argv);

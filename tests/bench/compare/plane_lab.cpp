@@ -98,7 +98,8 @@ std::uint64_t* ClientPrograms::sent_ns() {
   return reinterpret_cast<std::uint64_t*>(skeleton_->bss->sent_ns);
 }
 
-PlaneLab::PlaneLab(Protocol protocol) : prefix_("ts-bench" + std::to_string(::getpid())), client_(protocol) {
+PlaneLab::PlaneLab(Protocol protocol, std::size_t lent_flows_max)
+    : prefix_("ts-bench" + std::to_string(::getpid())), lent_flows_max_(lent_flows_max), client_(protocol) {
   build();
   const auto before = own_threads();
   start('a', a_);
@@ -154,6 +155,7 @@ void PlaneLab::start(char name, Host& host) {
     config.uplink = "uplink0";
     config.vm_mac = kVmMac;
     config.vm_id = kVmId;
+    config.limits.lent_flows_max = lent_flows_max_;
     host.plane = value_of(daemon::Plane::create(
         config, *host.fabric, *host.tap, [this](std::uint32_t /*epoch*/, const compare::Diverged& diverged) {
           const std::lock_guard lock(mutex_);

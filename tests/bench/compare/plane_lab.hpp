@@ -42,7 +42,8 @@ class ClientPrograms {
 /// the daemon on both; the other ends of the uplinks are the client, an XDP program. The benchmark is the two guests.
 class PlaneLab final : public Sink {
  public:
-  explicit PlaneLab(Protocol protocol);
+  /// lent_flows_max: see compare::Limits.
+  PlaneLab(Protocol protocol, std::size_t lent_flows_max);
   ~PlaneLab() override;
   PlaneLab(const PlaneLab&) = delete;
   PlaneLab& operator=(const PlaneLab&) = delete;
@@ -78,6 +79,7 @@ class PlaneLab final : public Sink {
   void pair();
 
   std::string prefix_;
+  std::size_t lent_flows_max_;
   ClientPrograms client_;
   Host a_, b_;
   std::vector<pid_t> plane_threads_;

@@ -9,6 +9,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "daemon/plane/fabric.hpp"
 #include "net_lab.hpp"
@@ -97,6 +98,7 @@ class PlaneTest : public ::testing::Test {
       config.uplink = "uplink0";
       config.vm_mac = kVmMac;
       config.vm_id = kVmId;
+      config.limits.lent_flows_max = 16;
       auto plane =
           Plane::create(config, *host.fabric, *host.tap, [this](std::uint32_t /*epoch*/, const Diverged& diverged) {
             const std::lock_guard lock(mutex_);
@@ -171,9 +173,11 @@ class PlaneTest : public ::testing::Test {
     EXPECT_TRUE(checksums_right(*at_b));
   }
 
-  /// A guest sends `stream` in segments of `segment_bytes`, from the byte after its SYN on.
-  static void guest_says(const Host& host, std::uint32_t isn, const Bytes& stream, std::size_t segment_bytes) {
-    for (std::size_t at = 0; at < stream.size(); at += segment_bytes) {
+  /// A guest sends `stream` in segments of `segment_bytes`, from the byte after its SYN on, but for the first `at`
+  /// bytes.
+  static void guest_says(const Host& host, std::uint32_t isn, const Bytes& stream, std::size_t segment_bytes,
+                         std::size_t at = 0) {
+    for (; at < stream.size(); at += segment_bytes) {
       const auto rest = std::span(stream).subspan(at);
       const auto part = rest.first(std::min(rest.size(), segment_bytes));
       host.guest_send(frame_of(Tcp{.seq = isn + 1 + static_cast<std::uint32_t>(at),
@@ -185,6 +189,12 @@ class PlaneTest : public ::testing::Test {
   /// What the client gets of the stream, put together by sequence number, until it is whole or nothing comes any more.
   Bytes client_hears(std::size_t bytes, milliseconds patience = std::chrono::seconds(2)) {
     Bytes stream;
+    client_hears_on(stream, bytes, patience);
+    return stream;
+  }
+
+  /// The same, after what it has got already.
+  void client_hears_on(Bytes& stream, std::size_t bytes, milliseconds patience = std::chrono::seconds(2)) {
     while (stream.size() < bytes) {
       const auto frame = lab_->client_receive(patience);
       if (!frame) break;
@@ -193,8 +203,9 @@ class PlaneTest : public ::testing::Test {
       EXPECT_EQ(seq_of(*frame), kPvmIsn + 1 + stream.size());
       stream.insert(stream.end(), frame->begin() + 54, frame->end());
     }
-    return stream;
   }
+
+  void svm_leads(const Bytes& stream, std::size_t from);
 
   std::optional<NetLab> lab_;
   std::mutex mutex_;
@@ -216,6 +227,73 @@ TEST_F(PlaneTest, TheClientGetsThePvmsStreamOnceTheSvmAgrees) {
   EXPECT_EQ(stats.compare.frames_held, 0U);
   EXPECT_EQ(stats.frames_unsent, 0U);
   EXPECT_EQ(stats.record_frames_lost, 0U);
+}
+
+/// The SVM says this; when it returns, the primary's XDP programs have the connection, and all of it.
+void PlaneTest::svm_leads(const Bytes& stream, std::size_t from) {
+  const auto sent = b_.plane->stats().records_sent + (stream.size() - from + 999) / 1000;
+  guest_says(b_, kSvmIsn, stream, 1000, from);
+  const auto is_there = [&] {
+    return b_.plane->stats().records_sent == sent && a_.plane->stats().compare.flows_lent == 1;
+  };
+  for (int i = 0; i < 200 && !is_there(); ++i) std::this_thread::sleep_for(milliseconds(10));
+  ASSERT_TRUE(is_there());
+}
+
+TEST_F(PlaneTest, WhatTheSvmHasSaidLeavesByTheKernel) {
+  open_connection();
+  const Bytes stream = pattern(40000);
+  const auto upto = [&](std::size_t bytes) { return Bytes(stream.begin(), stream.begin() + static_cast<long>(bytes)); };
+  guest_says(a_, kPvmIsn, upto(1000), 1000);
+  guest_says(b_, kSvmIsn, upto(1000), 1000);
+  Bytes heard = client_hears(1000);
+
+  ASSERT_NO_FATAL_FAILURE(svm_leads(upto(10000), 1000));
+  guest_says(a_, kPvmIsn, upto(10000), 1000, 1000);
+  client_hears_on(heard, 10000);
+  EXPECT_EQ(heard, upto(10000));
+  auto stats = a_.plane->stats();
+  EXPECT_EQ(stats.xdp.count[TS_COUNT_TAP_MATCHED], 9U);
+  EXPECT_EQ(stats.compare.bytes_matched, 10000U);
+  EXPECT_EQ(stats.compare.frames_held, 0U);
+
+  // The PVM is ahead now: user space holds its frames.
+  guest_says(a_, kPvmIsn, upto(15000), 1000, 10000);
+  EXPECT_FALSE(lab_->client_receive(kQuiet)) << "nothing may leave before the SVM has produced it";
+  guest_says(b_, kSvmIsn, upto(15000), 700, 10000);
+  client_hears_on(heard, 15000);
+
+  // A checkpoint takes the connection from the programs, which let nothing out of the new epoch before the SVM spoke.
+  ASSERT_NO_FATAL_FAILURE(svm_leads(upto(20000), 15000));
+  guest_says(a_, kPvmIsn, upto(18000), 1000, 15000);
+  client_hears_on(heard, 18000);
+  checkpoint(2);
+  guest_says(a_, kPvmIsn, upto(20000), 1000, 18000);
+  EXPECT_FALSE(lab_->client_receive(kQuiet));
+  guest_says(b_, kPvmIsn, upto(20000), 1000, 18000);  // its state is the PVM's now
+  client_hears_on(heard, 20000);
+  EXPECT_EQ(heard, upto(20000));
+  EXPECT_FALSE(diverged_) << diverged_->detail;
+  EXPECT_EQ(a_.plane->stats().record_frames_lost, 0U);
+}
+
+TEST_F(PlaneTest, AByteThatDiffersFromWhatTheSvmSaidStaysHere) {
+  open_connection();
+  const Bytes stream = pattern(6000);
+  const Bytes first(stream.begin(), stream.begin() + 1000);
+  guest_says(a_, kPvmIsn, first, 1000);
+  guest_says(b_, kSvmIsn, first, 1000);
+  Bytes heard = client_hears(1000);
+  ASSERT_NO_FATAL_FAILURE(svm_leads(stream, 1000));
+  Bytes flipped = stream;
+  flipped[3500] ^= std::byte{1};
+  guest_says(a_, kPvmIsn, flipped, 1000, 1000);
+  const auto diverged = wait_diverged();
+  ASSERT_TRUE(diverged);
+  EXPECT_EQ(diverged->cause, Cause::content) << diverged->detail;
+  client_hears_on(heard, stream.size(), kQuiet);
+  EXPECT_EQ(heard, Bytes(stream.begin(), stream.begin() + 3000));
+  EXPECT_EQ(a_.plane->stats().xdp.count[TS_COUNT_TAP_MATCHED], 2U);
 }
 
 TEST_F(PlaneTest, AFlippedByteDivergesAndNothingOfItLeavesBeforeTheCheckpoint) {

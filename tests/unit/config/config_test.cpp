@@ -86,17 +86,19 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
 }
 
 TEST(Config, ReadsLimitsOfAVm) {
-  const auto config = parse_config(kGood +
-                                       "[vm.limits]\numem_frames = 32768\nheld_frames_max = 100\nflows_max = 300\n"
-                                       "half_open_flows_max = 400\nsegments_max = 500\nreplay_frames_max = 600\n"
-                                       "inbound_frames_max = 700\n"
-                                       "[memory]\nepoch_bytes_max = \"64M\"\nverify = true\n",
-                                   "t.toml");
+  const auto config = parse_config(
+      kGood +
+          "[vm.limits]\numem_frames = 32768\nheld_frames_max = 100\nflows_max = 300\n"
+          "half_open_flows_max = 400\nkernel_flows_max = 450\nsegments_max = 500\nreplay_frames_max = 600\n"
+          "inbound_frames_max = 700\n"
+          "[memory]\nepoch_bytes_max = \"64M\"\nverify = true\n",
+      "t.toml");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->vms.front().limits.umem_frames, 32768U);
   EXPECT_EQ(config->vms.front().limits.held_frames_max, 100U);
   EXPECT_EQ(config->vms.front().limits.flows_max, 300U);
   EXPECT_EQ(config->vms.front().limits.half_open_flows_max, 400U);
+  EXPECT_EQ(config->vms.front().limits.kernel_flows_max, 450U);
   EXPECT_EQ(config->vms.front().limits.segments_max, 500U);
   EXPECT_EQ(config->vms.front().limits.replay_frames_max, 600U);
   EXPECT_EQ(config->vms.front().limits.inbound_frames_max, 700U);

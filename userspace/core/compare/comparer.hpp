@@ -12,6 +12,8 @@
 #include "core/compare/frame.hpp"
 #include "core/time.hpp"
 
+struct ts_match_flow;
+
 namespace twinstep::compare {
 
 /// Why a checkpoint is due, as the comparison sees it.
@@ -60,6 +62,7 @@ struct Limits {
   std::size_t flows_max = 65536;       ///< oldest idle flow is forgotten first
   std::size_t half_open_flows_max =
       16384;  ///< flows of which a VM only said SYN-ACK or RST, beside flows_max; the oldest is forgotten first
+  std::size_t lent_flows_max = 0;  ///< connections that the XDP programs compare; 0: none
   std::size_t boundaries_max =
       256;  ///< per flow: SVM boundaries kept while the PVM lags; the oldest is dropped (cumulative)
   Nanos grace_ns = 200 * kMillisecond;  ///< longest wait for the SVM's first output after it continued
@@ -100,6 +103,7 @@ struct Stats {
   std::uint64_t window_updates = 0;
   std::uint64_t flows = 0;
   std::uint64_t flows_half_open = 0;  ///< of those
+  std::uint64_t flows_lent = 0;       ///< that the XDP programs compare now
 };
 
 /// The primary's side of the comparison. Pure: no clock, no I/O. Holds the PVM's frames of the current epoch until the
@@ -147,6 +151,15 @@ class Comparer {
   void release_all(Effects& out);
   /// Protection ends and this side lost: forgets everything; returns the frames to free. Nothing goes out.
   std::vector<FrameId> discard();
+
+  // Connections in the hands of the XDP programs, which let out what the SVM has produced before.
+  /// Those that may be lent, since the last call. At most Limits::lent_flows_max are lent at a time.
+  std::vector<FlowId> take_offers();
+  /// Lends one: writes the state that the programs go on from (see Connection::lend). False: it can't be lent now.
+  bool lend(FlowId id, ts_match_flow& to, bool fresh);
+  /// A lent connection is here again, in this state. Before a frame of it is given to on_frame(), or a record that
+  /// isn't plain to on_record(), and before begin_epoch(), release_all() and discard().
+  void take_back(FlowId id, const ts_match_flow& from, Nanos now);
 
   std::uint32_t epoch() const;
   const Stats& stats() const;

@@ -71,6 +71,8 @@ struct Comparer::Impl {
   TokenBucket expendable_asks;      // for checkpoints
   std::size_t half_open_held = 0;   // frames of half-open flows that wait
   std::vector<Entry*> waiting;      // flows that may hold frames; tidied by check_flows()
+  std::vector<FlowId> offers;       // connections that may be lent
+  std::size_t lent = 0;             // connections that are
   std::optional<Nanos> next_check;  // no frame is overdue before it
   std::uint32_t epoch = 0;
   bool committed = false;  // the state that this epoch began with; until then nothing of the epoch goes out

@@ -35,7 +35,7 @@ void Comparer::Impl::settle(Entry& entry) {
   if (!entry.half_open) return;
   half_open_held -= entry.flow.frames_held();
   flows.settle(entry, [this](Entry& old) {
-    if (old.flow.holds()) return false;
+    if (old.flow.holds() || old.flow.lent) return false;
     if (old.flow.listed) std::erase(waiting, &old);
     return true;
   });
@@ -100,6 +100,9 @@ void Comparer::Impl::on_tcp_record(const ts_record& record, Nanos now, Effects& 
   if (const auto disagreement = connection->on_svm(context(), record, now))
     disagree(*connection, flow, *disagreement, out);
   release(entry, 0, out);
+  if (lent >= limits.lent_flows_max || entry.half_open || flow.offered || !flow.may_lend()) return;
+  flow.offered = true;
+  offers.push_back(record.flow_id);
 }
 
 void Comparer::Impl::on_whole(const HeldFrame& held, const Frame& frame, Effects& out) {
@@ -168,6 +171,8 @@ void Comparer::Impl::forget() {
 void Comparer::Impl::restart() {
   waiting.clear();
   half_open_held = 0;
+  offers.clear();
+  lent = 0;
   next_check.reset();
   clock.stop();
   committed = diverged = false;

@@ -13,6 +13,8 @@
 #include "core/compare/verified_stream.hpp"
 #include "core/compare/window.hpp"
 
+struct ts_match_flow;
+
 namespace twinstep::compare {
 
 /// Why a connection's two sides can't agree any more in this epoch.
@@ -58,6 +60,13 @@ class Connection {
   /// Moves what waits to the closed epoch; both sides go on from the PVM's state. Nothing: there is no state to go on
   /// from.
   std::optional<FlowBase> begin_epoch(const Limits& limits, std::vector<HeldFrame>& closed);
+
+  /// Whether the XDP programs could go on alone: nothing waits, both streams run, and the SVM is the one ahead.
+  bool may_lend() const;
+  /// Writes the state that the programs go on from. fresh: what the SVM has stated too; otherwise it is there already.
+  void lend(ts_match_flow& to, bool fresh) const;
+  /// Goes on where the programs left off.
+  void take_back(const Context& context, const ts_match_flow& from, Nanos now);
 
   const Fifo<HeldSegment>& held() const { return held_; }
   void forget_held() { held_.clear(); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which of a connection's frames may go out (invariant I1), and with which window.
+#include "bpf/abi/twinstep_match.h"
 #include "core/compare/connection.hpp"
 
 namespace twinstep::compare {
@@ -16,7 +17,7 @@ bool Connection::is_acked(const HeldSegment& held) const {
   // The SVM has no socket left and answers the client's FIN with a RST, after all of its own bytes agreed (rule 5):
   // that it acknowledged everything but the FIN's number is all it ever will.
   const bool closed = svm_.resets > 0 && stream_ && stream_->fin_verified();
-  return seq_le(held.ack, *svm_.ack + (closed ? 1U : 0U));
+  return ts_ack_rule(held.ack, *svm_.ack + (closed ? 1U : 0U)) != 0;
 }
 
 bool Connection::may_go(const HeldSegment& held) const {

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "bpf/abi/twinstep_match.h"
 #include "bpf/abi/twinstep_packet.h"
 #include "core/compare/siphash.hpp"
 
@@ -122,6 +123,24 @@ Digest DigestKey::append(Digest cumulative, Digest part, std::size_t bytes) cons
   const Digest sum = modulus_.add(cumulative, part);
   const Digest fine = modulus_.multiply(sum, inverse_fine_[bytes & 0xff]);
   return modulus_.multiply(fine, inverse_coarse_[(bytes >> 8) & 0xff]);
+}
+
+std::unique_ptr<ts_append_key> DigestKey::append_key() const {
+  if (Modulus::bit_width(prime()) != kPrimeBits) return nullptr;
+  auto key = std::make_unique<ts_append_key>();
+  const auto limb = [](Uint128 value, unsigned index) {
+    return static_cast<std::uint32_t>(value >> (TS_DIGEST_LIMB_BITS * index)) & kLimbMask;
+  };
+  for (std::size_t bytes = 0; bytes <= TS_DIGEST_BYTES_MAX; ++bytes) {
+    Uint128 power = modulus_.multiply(inverse_fine_[bytes & 0xff], inverse_coarse_[bytes >> 8]);
+    for (auto& limbs : key->power[bytes]) {
+      for (unsigned i = 0; i < TS_DIGEST_LIMBS; ++i) limbs[i] = limb(power, i);
+      power = modulus_.multiply(power, Uint128{1} << TS_DIGEST_LIMB_BITS);
+    }
+  }
+  for (unsigned i = 0; i < TS_DIGEST_LIMBS; ++i) key->prime[i] = limb(prime(), i);
+  key->reciprocal = static_cast<std::uint64_t>((Uint128{1} << 103) / prime());
+  return key;
 }
 
 }  // namespace twinstep::compare

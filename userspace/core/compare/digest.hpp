@@ -4,11 +4,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "bpf/abi/twinstep_abi.h"
 #include "core/compare/flow_key.hpp"
 #include "core/compare/modulus.hpp"
+
+struct ts_append_key;
 
 namespace twinstep::compare {
 
@@ -38,6 +41,10 @@ class DigestKey {
   Digest of(std::span<const std::byte> bytes) const;
   /// Reduces the raw accumulators of a frame's metadata.
   Digest reduce(const __u64 (&acc)[TS_DIGEST_LIMBS]) const;
+
+  const ts_flow_id_key& flow_ids() const { return flow_ids_; }
+  /// The table by which the XDP programs append; nothing for a weakened key. A fresh copy, of 120 KiB.
+  std::unique_ptr<ts_append_key> append_key() const;
 
   /// Cumulative digest C of a stream: C(empty) = 0, C(a||b) = 256^-|b| * (C(a) + D(b)) mod p. Equal streams of equal
   /// length have equal C however they were cut; it needs no running power. Two multiplications. bytes: 0..65535.

@@ -82,7 +82,7 @@ std::optional<FlowBase> Flow::begin_epoch(const Limits& limits, std::vector<Held
   connections_.clear();
   connections_.push_back(std::move(newest));
   pvm_ = svm_ = 0;
-  listed = false;
+  listed = offered = false;
   return base;
 }
 

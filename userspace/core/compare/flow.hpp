@@ -28,6 +28,8 @@ class Flow {
   void release(const Context& context, std::uint64_t arriving, Effects& out);
   void update_window(const Context& context, Effects& out);
 
+  /// See Connection::may_lend.
+  bool may_lend() const { return !lent && connections_.size() == 1 && connections_.front().may_lend(); }
   bool holds() const;
   std::size_t frames_held() const;
   /// The connection whose frames wait longest. Only if holds().
@@ -43,6 +45,10 @@ class Flow {
   std::string name() const;
   const Connection& newest_of_pvm() const { return connections_[pvm_]; }
   Connection& newest_of_pvm() { return connections_[pvm_]; }
+  /// The XDP programs have it.
+  bool lent = false;
+  /// In the list of flows that may be lent.
+  bool offered = false;
   /// In the list of flows that may hold frames.
   bool listed = false;
 

@@ -59,6 +59,13 @@ class Stream {
   std::uint32_t next() const { return next_; }
   /// Of [base, next).
   Digest cumulative() const { return cumulative_; }
+  /// No FIN was seen, and nothing waits for a gap to close.
+  bool is_plain() const { return !fin_ && waiting_.empty(); }
+  /// Goes on at `next`, with this cumulative digest. Only if is_plain().
+  void advance(std::uint32_t next, Digest cumulative) {
+    next_ = next;
+    cumulative_ = cumulative;
+  }
   /// All bytes up to the FIN are here, and it is.
   bool finished() const { return fin_ == next_; }
 

@@ -35,6 +35,11 @@ VerifiedStream::Verdict VerifiedStream::add_fin(const DigestKey& key, std::uint3
 VerifiedStream::Verdict VerifiedStream::add_boundary(const DigestKey& key, std::uint32_t seq, Digest cumulative,
                                                      bool fin) {
   if (fin) svm_fin_ = seq;
+  note_boundary(seq, cumulative);
+  return check(key);
+}
+
+void VerifiedStream::note_boundary(std::uint32_t seq, Digest cumulative) {
   if (seq_lt(svm_end_, seq)) svm_end_ = seq;
   if (seq_lt(verified_, seq)) {
     const auto at =
@@ -47,7 +52,6 @@ VerifiedStream::Verdict VerifiedStream::add_boundary(const DigestKey& key, std::
     }
     if (boundaries_.size() > boundaries_max_) boundaries_.pop_front();
   }
-  return check(key);
 }
 
 VerifiedStream::Verdict VerifiedStream::check(const DigestKey& key) {
@@ -86,6 +90,13 @@ Digest VerifiedStream::cumulative_at(const DigestKey& key, std::uint32_t seq) co
   const std::size_t bytes = seq - run->segment.seq;
   if (bytes == run->segment.payload.size()) return key.append(run->cumulative, run->segment.digest, bytes);
   return key.append(run->cumulative, key.of(run->segment.payload.first(bytes)), bytes);
+}
+
+void VerifiedStream::advance(std::uint32_t seq, Digest cumulative) {
+  stream_.advance(seq, cumulative);
+  verified_ = seq;
+  while (!boundaries_.empty() && seq_le(boundaries_.front().seq, seq)) boundaries_.pop_front();
+  if (seq_lt(svm_end_, seq)) svm_end_ = seq;
 }
 
 void VerifiedStream::verify(std::uint32_t seq) {

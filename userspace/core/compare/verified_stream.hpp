@@ -28,6 +28,20 @@ class VerifiedStream {
   Verdict add_fin(const DigestKey& key, std::uint32_t seq);
   /// The SVM's stream up to `seq` has this cumulative digest, and ends there if `fin`.
   Verdict add_boundary(const DigestKey& key, std::uint32_t seq, Digest cumulative, bool fin);
+  /// The same for a boundary that the PVM's stream has not reached, or is verified beyond.
+  void note_boundary(std::uint32_t seq, Digest cumulative);
+
+  /// All of the PVM's stream is verified, and neither side has said that it ends.
+  bool is_settled() const { return stream_.is_plain() && runs_.empty() && !svm_fin_ && verified_ == stream_.next(); }
+  /// What was verified elsewhere: the PVM's stream up to `seq`, with its cumulative digest. Only if is_settled().
+  void advance(std::uint32_t seq, Digest cumulative);
+  /// Boundaries of the SVM beyond verified(), oldest first, each given to `take(seq, cumulative)`.
+  template <typename Take>
+  void each_boundary(Take&& take) const {
+    for (const Boundary& boundary : boundaries_) take(boundary.seq, boundary.cumulative);
+  }
+  /// Of the PVM's stream.
+  Digest cumulative() const { return stream_.cumulative(); }
 
   std::uint32_t base() const { return stream_.base(); }
   /// All before it is verified, the FIN included.

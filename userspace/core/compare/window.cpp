@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "bpf/abi/twinstep_match.h"
 #include "core/compare/bytes.hpp"
 
 namespace twinstep::compare {
@@ -53,7 +54,7 @@ std::uint32_t pseudo_header(std::span<const std::byte> packet, int family, std::
 }
 
 void raise(std::optional<std::uint32_t>& edge, std::uint32_t to) {
-  if (!edge || seq_lt(*edge, to)) edge = to;
+  edge = edge ? ts_seq_max(*edge, to) : to;
 }
 
 }  // namespace
@@ -82,16 +83,20 @@ std::vector<std::byte> make_window_update(std::span<const std::byte> headers, st
 // Right edges only move right here: a receiver should not shrink its window (RFC 9293, 3.8.6), and records that
 // overtake each other must not.
 void WindowRule::on_pvm(std::uint32_t ack, std::uint16_t window) {
-  raise(pvm_edge_, ack + (std::uint32_t{window} << scale_));
+  raise(pvm_edge_, ts_window_edge(ack, window, scale_));
 }
 void WindowRule::on_svm(std::uint32_t ack, std::uint16_t window) {
-  raise(svm_edge_, ack + (std::uint32_t{window} << scale_));
+  raise(svm_edge_, ts_window_edge(ack, window, scale_));
+}
+void WindowRule::raise_edges(std::uint32_t pvm_edge, std::uint32_t svm_edge) {
+  raise(pvm_edge_, pvm_edge);
+  raise(svm_edge_, svm_edge);
 }
 
 std::optional<std::uint16_t> WindowRule::on_release(std::uint32_t ack, std::uint16_t window, std::uint32_t seq_end,
                                                     std::span<const std::byte> frame) {
-  const std::uint32_t edge = ack + (std::uint32_t{window} << scale_);
-  if (!svm_edge_ || seq_le(edge, *svm_edge_)) {
+  const std::uint32_t edge = ts_window_edge(ack, window, scale_);
+  if (!svm_edge_ || ts_window_rule(edge, *svm_edge_) != 0) {
     limited_.reset();
     return std::nullopt;
   }

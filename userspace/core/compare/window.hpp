@@ -29,6 +29,13 @@ class WindowRule {
   /// The PVM advertised this, whether or not it went out already.
   void on_pvm(std::uint32_t ack, std::uint16_t window);
   void on_svm(std::uint32_t ack, std::uint16_t window);
+  /// Nothing has to be told to the client later, and both VMs have advertised something.
+  bool is_free() const { return pvm_edge_ && svm_edge_ && !limited_; }
+  /// Only if is_free().
+  std::uint32_t pvm_edge() const { return *pvm_edge_; }
+  std::uint32_t svm_edge() const { return *svm_edge_; }
+  /// What was advertised elsewhere.
+  void raise_edges(std::uint32_t pvm_edge, std::uint32_t svm_edge);
   /// Both VMs have the PVM's state.
   void join() { svm_edge_ = pvm_edge_; }
 

@@ -128,10 +128,11 @@ bool Plane::Impl::pump() {
     socket.receive(batch, kBatch);
     for (const auto& frame : batch) handle(frame);
     any |= !batch.empty();
+    return batch.size();
   };
   // Records first: output that they already allow need not be held.
   each(port->link(), [&](const auto& frame) { on_link_frame(frame, now); });
-  each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
+  const std::size_t outputs = each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
   each(port->uplink(), [&](const auto& frame) { on_uplink_frame(frame); });
   for (const auto& frame : port->inbox().take()) {
     on_input(frame);
@@ -144,6 +145,7 @@ bool Plane::Impl::pump() {
     any = true;
   }
   if (any) primary.flush();
+  if (role == Role::primary && outputs < kBatch) primary.lend(now);
   return any;
 }
 
@@ -368,7 +370,7 @@ FailoverStats Plane::take_over() {
 PlaneStats Plane::stats() {
   return impl_->call([self = impl_.get()] {
     PlaneStats stats;
-    if (const auto* comparer = self->primary.comparer()) stats.compare = comparer->stats();
+    if (self->primary.comparer() != nullptr) stats.compare = self->primary.stats();
     stats.xdp = self->port->counters();
     stats.tap_losses = self->port->tap().losses();
     stats.uplink_losses = self->port->uplink().losses();

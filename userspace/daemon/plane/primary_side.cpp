@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/plane/primary_side.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "daemon/plane/tcp_edit.hpp"
+#include "io/monotonic.hpp"
 
 namespace twinstep::daemon {
 namespace {
@@ -32,6 +34,7 @@ void PrimarySide::pair(const compare::DigestKey& key) {
   comparer_.emplace(key, limits_);
   diverged_epoch_.reset();
   record_sequence_ = {};
+  record_frames_kept_ = port_.counters().count[TS_COUNT_LINK_MATCHED];
 }
 
 void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
@@ -39,6 +42,7 @@ void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
   const std::uint64_t held_before = comparer_->stats().frames_held;
   const auto parsed = compare::parse(bytes, port_.meta(frame), *key_);
   held_.at(port_.umem().index(frame.address)) = {frame.length, translator_.on_output(parsed)};
+  loans_.on_frame(*comparer_, parsed.flow_id, now);
   comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
   tell_of_output(held_before);
@@ -57,9 +61,31 @@ void PrimarySide::on_records(std::span<const std::byte> frame, Nanos now) {
   for (std::size_t i = 0; i < header.count; ++i) {
     ts_record record{};
     std::memcpy(&record, body.data() + i * sizeof(record), sizeof(record));
+    if (header.epoch == comparer_->epoch() && record.type == TS_RECORD_TCP) loans_.on_record(*comparer_, record, now);
     comparer_->on_record(record, header.epoch, now, effects_);
   }
   carry_out();
+}
+
+/// Those that the link program kept are none. It may have kept later ones than were seen here.
+std::uint64_t PrimarySide::record_frames_lost() const {
+  const std::uint64_t kept = port_.counters().count[TS_COUNT_LINK_MATCHED] - record_frames_kept_;
+  return record_sequence_.missing() - std::min<std::uint64_t>(record_sequence_.missing(), kept);
+}
+
+compare::Stats PrimarySide::stats() const {
+  compare::Stats stats = comparer_->stats();
+  const auto progress = loans_.progress();
+  stats.frames_in += progress.frames;
+  stats.frames_released += progress.frames;
+  stats.frames_released_on_arrival += progress.frames;
+  stats.bytes_matched += progress.bytes;
+  stats.flows_lent = progress.flows;
+  return stats;
+}
+
+void PrimarySide::take_back_loans() {
+  if (comparer_) loans_.take_all(*comparer_, io::monotonic_ns());
 }
 
 void PrimarySide::on_gated(std::span<const std::byte> frame) {
@@ -82,6 +108,10 @@ void PrimarySide::on_tick(Nanos now) {
   carry_out();
 }
 
+void PrimarySide::lend(Nanos now) {
+  if (comparer_) loans_.lend_offers(*comparer_, now);
+}
+
 void PrimarySide::flush() {
   port_.uplink().flush();
   port_.input().flush();
@@ -99,6 +129,7 @@ std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, boo
   // What the PVM has not consumed is not in its saved state: both VMs get it when they continue, before anything newer.
   auto unread = tap.drain(inbound_frames_max_);
   inbound_.insert(inbound_.begin(), std::make_move_iterator(unread.begin()), std::make_move_iterator(unread.end()));
+  take_back_loans();
   auto bases = comparer_->begin_epoch(epoch, now);
   tell_of_output_ = svm_rests;
   port_.set_epoch(epoch);
@@ -124,6 +155,7 @@ void PrimarySide::commit(std::uint32_t epoch) {
 
 void PrimarySide::release_all() {
   if (!comparer_) return;
+  take_back_loans();
   diverged_epoch_ = comparer_->epoch();  // a checkpoint is nothing to ask for any more
   comparer_->release_all(effects_);
   carry_out();
@@ -133,6 +165,7 @@ void PrimarySide::release_all() {
 std::size_t PrimarySide::discard() {
   inbound_.clear();
   if (!comparer_) return 0;
+  take_back_loans();
   const auto frames = comparer_->discard();
   for (const auto frame : frames) port_.umem().give(frame);
   return frames.size();

@@ -9,6 +9,7 @@
 
 #include "core/compare/comparer.hpp"
 #include "daemon/plane/link_sender.hpp"
+#include "daemon/plane/loans.hpp"
 #include "daemon/plane/port.hpp"
 #include "daemon/plane/sequence_window.hpp"
 #include "daemon/plane/translator.hpp"
@@ -22,6 +23,10 @@ class PrimarySide {
   PrimarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config,
               OnDiverged on_diverged);
 
+  ~PrimarySide() { take_back_loans(); }
+  PrimarySide(const PrimarySide&) = delete;
+  PrimarySide& operator=(const PrimarySide&) = delete;
+
   void pair(const compare::DigestKey& key);
 
   /// A frame of the PVM.
@@ -33,6 +38,9 @@ class PrimarySide {
   /// A frame for the VM that no program has delivered: for both VMs, at once or when the PVM continues.
   void on_input(std::span<const std::byte> frame);
   void on_tick(Nanos now);
+  /// Leaves connections to the XDP programs that they can go on with. When no frame of the PVM waits to be given to
+  /// on_output(): the programs would see a gap.
+  void lend(Nanos now);
   /// Sends what earlier calls decided. Once after each batch.
   void flush();
 
@@ -44,11 +52,13 @@ class PrimarySide {
   /// Gives what is buffered to the VM alone.
   void deliver_input();
 
+  /// Of the comparison, with what the XDP programs let out by themselves. Only after pair().
+  compare::Stats stats() const;
   /// Nothing before the first pairing.
   compare::Comparer* comparer() { return comparer_ ? &*comparer_ : nullptr; }
   const compare::Comparer* comparer() const { return comparer_ ? &*comparer_ : nullptr; }
   std::uint64_t inbound_dropped() const { return inbound_dropped_; }
-  std::uint64_t record_frames_lost() const { return record_sequence_.missing(); }
+  std::uint64_t record_frames_lost() const;
 
  private:
   void carry_out();
@@ -58,6 +68,7 @@ class PrimarySide {
   void run(const compare::SendFrame& frame);
   void run(const compare::SetDelta& delta);
   void run(const compare::Diverged& diverged);
+  void take_back_loans();
 
   /// What belongs to a held frame.
   struct Held {
@@ -74,12 +85,14 @@ class PrimarySide {
 
   std::optional<compare::DigestKey> key_;
   std::optional<compare::Comparer> comparer_;
+  Loans loans_{port_};
   compare::Effects effects_;
   std::vector<Held> held_;  // by chunk
   std::deque<std::vector<std::byte>> inbound_;
   std::optional<std::uint32_t> diverged_epoch_;
   bool tell_of_output_ = false;  // the SVM rests, and this epoch's first held frame has not come yet
   SequenceWindow record_sequence_;
+  std::uint64_t record_frames_kept_ = 0;  // by the XDP programs, when counting began
   std::uint64_t inbound_dropped_ = 0;
 };
 

@@ -57,6 +57,7 @@ void set_limits(const VmLimits& limits, PlaneConfig& plane) {
   plane.limits.held_frames_max = limits.held_frames_max;
   plane.limits.flows_max = plane.tracker_limits.flows_max = limits.flows_max;
   plane.limits.half_open_flows_max = plane.tracker_limits.half_open_flows_max = limits.half_open_flows_max;
+  plane.limits.lent_flows_max = limits.kernel_flows_max;
   plane.tracker_limits.segments_max = limits.segments_max;
   plane.replay_frames_max = limits.replay_frames_max;
   plane.inbound_frames_max = limits.inbound_frames_max;

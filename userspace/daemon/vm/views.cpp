@@ -12,9 +12,9 @@ using nlohmann::json;
 
 /// Names of enum ts_counter's values, in their order.
 constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
-    "tap_held",        "tap_direct",   "tap_local",     "tap_closed",   "tap_error",      "uplink_tap",
-    "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error", "link_delivered", "link_rewritten",
-    "link_stale",      "link_records", "link_deltas",   "link_error"};
+    "tap_held",       "tap_direct",      "tap_local",    "tap_matched",   "tap_closed",   "tap_error",
+    "uplink_tap",     "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error", "link_delivered",
+    "link_rewritten", "link_stale",      "link_records", "link_matched",  "link_deltas",  "link_error"};
 
 unsigned port_number(std::uint16_t port_be) {
   return static_cast<unsigned>(((port_be & 0xff) << 8) | (port_be >> 8));
@@ -144,6 +144,7 @@ Result<json> Vm::nic() {
                   {"frames_in", stats.compare.frames_in},
                   {"frames_released", stats.compare.frames_released},
                   {"frames_released_on_arrival", stats.compare.frames_released_on_arrival},
+                  {"flows_in_kernel", stats.compare.flows_lent},
                   {"frames_released_by_commit", stats.compare.frames_released_by_commit},
                   {"frames_held", stats.compare.frames_held},
                   {"frames_expended", stats.compare.frames_expended},

@@ -12,6 +12,7 @@
 #include <cstdarg>
 #include <cstring>
 
+#include "bpf/abi/twinstep_match.h"
 #include "io/os_error.hpp"
 #include "io/unique_fd.hpp"
 
@@ -79,6 +80,7 @@ constexpr int kNoProgram = -1;
 
 struct XdpPrograms::Impl {
   Skeleton skeleton;
+  std::unique_ptr<MatchTable> matches;
 
   const bpf_program* program(XdpRole role) const {
     switch (role) {
@@ -100,6 +102,16 @@ struct XdpPrograms::Impl {
       default:
         return skeleton->maps.ts_xsk_link;
     }
+  }
+
+  /// Without a table to append by, nothing may be lent under the key.
+  Result<void> set_match_secret(std::uint32_t slot, const compare::DigestKey& key) const {
+    const auto append = key.append_key();
+    if (!append) return {};
+    auto secret = std::make_unique<ts_match_secret>();
+    secret->flow_id = key.flow_ids();
+    secret->append = *append;
+    return put(skeleton->maps.ts_match_secrets, slot, *secret);
   }
 
   /// A broadcast goes to all entries of one map, so the slot gets one with its tap and the link.
@@ -141,6 +153,10 @@ Result<XdpPrograms> XdpPrograms::load() {
   auto impl = std::make_unique<Impl>();
   impl->skeleton.reset(twinstep_bpf::open_and_load());
   if (!impl->skeleton) return fail_os("cannot load the XDP programs (needs root and Linux 5.18 or newer)");
+  const auto& maps = impl->skeleton->maps;
+  auto matches = MatchTable::open(bpf_map__fd(maps.ts_match_index), bpf_map__fd(maps.ts_match_flows));
+  if (!matches) return tl::unexpected(matches.error());
+  impl->matches = std::move(*matches);
   return XdpPrograms(std::move(impl));
 }
 
@@ -160,7 +176,12 @@ Result<XdpAttachment> XdpPrograms::attach(XdpRole role, const std::string& devic
 }
 
 Result<void> XdpPrograms::set_digest_key(std::uint32_t slot, const compare::DigestKey& key) {
-  return put(impl_->skeleton->maps.ts_digest_keys, slot, key.table());
+  if (auto done = put(impl_->skeleton->maps.ts_digest_keys, slot, key.table()); !done) return done;
+  return impl_->set_match_secret(slot, key);
+}
+
+MatchTable& XdpPrograms::matches() {
+  return *impl_->matches;
 }
 
 Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& devices) {

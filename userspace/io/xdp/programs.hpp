@@ -14,6 +14,7 @@
 #include "core/result.hpp"
 #include "io/netlink/netdev.hpp"
 #include "io/unique_fd.hpp"
+#include "io/xdp/match_table.hpp"
 
 namespace twinstep::io {
 
@@ -65,6 +66,9 @@ class XdpPrograms {
   /// Forgets all that was set for the slot. devices: as in set_devices().
   void clear_slot(std::uint32_t slot, const SlotDevices& devices);
   Result<void> set_slot(std::uint32_t slot, const ts_slot_config& config);
+
+  /// The connections that the programs compare by themselves.
+  MatchTable& matches();
 
   std::optional<ts_flow_state> flow(const ts_flow_key& key) const;
   Result<void> set_flow(const ts_flow_key& key, const ts_flow_state& state);
