@@ -249,6 +249,21 @@ TEST_F(MatchTest, UserSpaceSeesWhatTheProgramsDontKnow) {
   EXPECT_TRUE(tap(frame_of(segment(kPvmIsn, 4))).meta) << "none of them counts";
 }
 
+TEST_F(MatchTest, EveryWordOfTheDigestCounts) {
+  for (const bool high : {false, true}) {
+    SCOPED_TRACE(high ? "the high word" : "the low word");
+    begin();
+    ts_match_flow& flow = lend();
+    ts_boundary& boundary = flow.boundaries[flow.tail % TS_MATCH_BOUNDARIES];
+    if (high)
+      ++boundary.digest_hi;
+    else
+      ++boundary.digest_lo;
+    EXPECT_TRUE(tap(frame_of(segment(kPvmIsn, 1))).meta);
+    EXPECT_EQ(flow.owner, TS_MATCH_USER);
+  }
+}
+
 TEST_F(MatchTest, AnSvmFarAheadIsUserSpacesToRemember) {
   ts_match_flow& flow = lend();
   ts_record record = record_of(segment(kSvmIsn, 4));
