@@ -64,6 +64,11 @@ std::string filter_property(const NicSpec& nic) {
   return nic.device.starts_with("virtio-net") ? ",ctrl_vlan=off" : "";
 }
 
+/// Without vhostforce QEMU would go on without vhost where the kernel has none.
+std::string vhost_property(const NicSpec& nic) {
+  return nic.vhost ? ",vhost=on,vhostforce=on" : "";
+}
+
 }  // namespace
 
 std::filesystem::path qmp_path(const VmSpec& spec) {
@@ -84,7 +89,7 @@ Result<std::vector<std::string>> command_line(const VmSpec& spec) {
   for (std::size_t i = 0; i < spec.nics.size(); ++i) {
     const NicSpec& nic = spec.nics[i];
     const std::string id = "twinstep-nic" + std::to_string(i);
-    append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd)});
+    append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd) + vhost_property(nic)});
     append(args,
            {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac + mtu_property(nic) + filter_property(nic)});
   }

@@ -16,6 +16,7 @@ struct NicSpec {
   std::string mac;  ///< aa:bb:cc:dd:ee:ff
   std::string device = "virtio-net-pci";
   unsigned mtu_bytes = 1500;  ///< a virtio guest learns it; another one must be told by hand if it isn't 1500
+  bool vhost = false;         ///< the host's kernel works on the queues (vhost-net); virtio-net only
 };
 
 /// How a QEMU is to be started.

@@ -193,6 +193,9 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   vm.qemu = table.string("qemu", vm.qemu);
   vm.qemu_args = table.strings("qemu_args");
   vm.nic_model = table.string("nic_model", vm.nic_model);
+  vm.vhost_net = table.boolean("vhost_net", vm.vhost_net);
+  if (vm.vhost_net && !vm.nic_model.starts_with("virtio-net"))
+    table.error("vhost_net", "needs a virtio-net NIC, and nic_model is \"" + vm.nic_model + "\"");
   vm.guest_offloads = guest_offloads(table);
   vm.mode = mode(table, "mode", vm.mode);
   vm.limits = read_limits(table.table("limits"));
@@ -261,7 +264,7 @@ Result<Config> load_config(const std::filesystem::path& file) {
 
 std::uint64_t definition_hash(const VmConfig& vm) {
   std::string text = vm.name + '\0' + std::to_string(vm.memory_bytes) + '\0' + std::to_string(vm.memory_nodes) + '\0' +
-                     vm.nic_model + '\0';
+                     vm.nic_model + '\0' + (vm.vhost_net ? "vhost" : "") + '\0';
   text.append(vm.mac.begin(), vm.mac.end());
   bool is_place = false;
   for (const auto& argument : vm.qemu_args) {

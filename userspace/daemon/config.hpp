@@ -75,6 +75,7 @@ struct VmConfig {
   std::string qemu = "qemu-system-x86_64";
   std::vector<std::string> qemu_args;
   std::string nic_model = "virtio-net-pci";
+  bool vhost_net = false;  ///< the NIC's queues are worked on in the host's kernel; virtio-net only
   io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
   checkpoint::Mode mode = checkpoint::Mode::colo;
   VmLimits limits;
@@ -97,7 +98,7 @@ Result<Config> load_config(const std::filesystem::path& file);
 /// The same for text; `file` is only named in errors.
 Result<Config> parse_config(std::string_view text, const std::string& file);
 
-/// Of what must be the same on both hosts for one to run the other's VM: name, memory, MAC, NIC model and QEMU
+/// Of what must be the same on both hosts for one to run the other's VM: name, memory, MAC, NIC model, vhost and QEMU
 /// arguments, without the values of options that only name a place on the host (-serial, -chardev, -kernel and the
 /// like).
 std::uint64_t definition_hash(const VmConfig& vm);

@@ -151,6 +151,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "[1]", "t.toml:25: vm.qemu_args: ", "array"},
         Refusal{"home = \"a\"", "home = \"a\"\nguest_offloads = \"no\"",
                 "t.toml:22: vm.guest_offloads: ", "\"on\" or \"off\""},
+        Refusal{"home = \"a\"", "home = \"a\"\nnic_model = \"e1000\"\nvhost_net = true",
+                "t.toml:23: vm.vhost_net: ", "virtio-net"},
         Refusal{"[timing]", "[timings]", "t.toml:16: timings: ", "timing"},
         Refusal{"[[vm]]", "[vm]", "t.toml:19: vm: ", "[[vm]]"},
         Refusal{"[peer]", "[peer", "t.toml:4: ", "not valid TOML"}));
@@ -193,6 +195,7 @@ TEST(DefinitionHash, DiffersWithWhatMakesAnotherMachine) {
   EXPECT_TRUE(changed([](VmConfig& v) { v.memory_bytes *= 2; }));
   EXPECT_TRUE(changed([](VmConfig& v) { v.mac[5] = 1; }));
   EXPECT_TRUE(changed([](VmConfig& v) { v.nic_model = "e1000"; }));
+  EXPECT_TRUE(changed([](VmConfig& v) { v.vhost_net = true; }));
   EXPECT_TRUE(changed([](VmConfig& v) { v.qemu_args.insert(v.qemu_args.end(), {"-device", "virtio-rng-pci"}); }));
 }
 

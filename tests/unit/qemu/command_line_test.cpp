@@ -50,6 +50,12 @@ TEST(CommandLine, AddsWhatProtectionNeeds) {
   EXPECT_EQ(std::count(args->begin(), args->end(), "-S"), 0);
 }
 
+TEST(CommandLine, GivesTheNicToTheKernelWithVhost) {
+  auto spec = make_spec({});
+  spec.nics.front().vhost = true;
+  EXPECT_TRUE(has_pair(*command_line(spec), "-netdev", "tap,id=twinstep-nic0,fd=17,vhost=on,vhostforce=on"));
+}
+
 TEST(CommandLine, NodesPartTheMemory) {
   auto spec = make_spec({});
   spec.memory_nodes = 2;

@@ -319,7 +319,7 @@ Result<void> Vm::prepare_standby() {
   const wire::PrepareBody& asked = *pairing_.prepare;
   if (asked.definition_hash != definition_hash(config_)) {
     return fail("the definitions of " + config_.name +
-                " differ between the hosts: make memory, mac, nic_model and qemu_args equal");
+                " differ between the hosts: make memory, mac, nic_model, vhost_net and qemu_args equal");
   }
   if (const auto started = start_guest(true); !started) return started;
   if (guest_->machine_type() != asked.machine_type) {

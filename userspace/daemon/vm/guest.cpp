@@ -72,7 +72,11 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
   spec.memory_bytes = vm.memory_bytes;
   spec.memory_nodes = vm.memory_nodes;
   spec.huge_pages = vm.huge_pages;
-  spec.nics.push_back({.tap_fd = tap.fd(), .mac = mac_text(vm.mac), .device = vm.nic_model, .mtu_bytes = tap.mtu()});
+  spec.nics.push_back({.tap_fd = tap.fd(),
+                       .mac = mac_text(vm.mac),
+                       .device = vm.nic_model,
+                       .mtu_bytes = tap.mtu(),
+                       .vhost = vm.vhost_net});
   spec.run_dir = host.host.run_dir / vm.name;
   spec.paused = paused;
   std::error_code failed;
