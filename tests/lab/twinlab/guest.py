@@ -20,6 +20,7 @@ class GuestImage:
     """
 
     every_protocol = False
+    processor = ("-accel", "tcg", "-cpu", "max")
 
     def __init__(self):
         self.directory = pathlib.Path(os.environ.get("TWINSTEP_GUEST_DIR", DEFAULT_DIRECTORY))
@@ -40,7 +41,7 @@ class GuestImage:
         if dirty:
             command_line += f" twinstep.dirty={dirty[0]},{dirty[1]}"
         return [
-            "-accel", "tcg", "-cpu", "max",
+            *self.processor,
             "-kernel", str(self.directory / "vmlinuz"),
             "-initrd", str(self.directory / "initramfs"),
             "-append", command_line,

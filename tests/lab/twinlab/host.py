@@ -38,6 +38,9 @@ class Host:
         self.run_directory = directory / name
         self.log = directory / f"{name}.log"
         self.serial_log = directory / f"{name}.serial"
+        self.uplink = f"up-{name}"
+        self.link = f"link-{name}"
+        self.arbiter = directory / ARBITER
         self._binaries = binaries
         self._directory = directory
         self._daemon = None
@@ -138,11 +141,11 @@ class Host:
         sections = {
             "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
             "[peer]": {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)},
-            "[link]": {"device": f"link-{self.name}", "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
+            "[link]": {"device": self.link, "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
             "[timing]": timing,
             "[memory]": memory,
-            "[arbiter]": {"type": "file", "path": str(self._directory / ARBITER)},
-            "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": f"up-{self.name}", "mac": GUEST_MAC,
+            "[arbiter]": {"type": "file", "path": str(self.arbiter)},
+            "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": self.uplink, "mac": GUEST_MAC,
                        "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings},
         }
         lines = []

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import time
 
 from twinlab.client import ClientProgram
 from twinlab.guest import GuestImage
@@ -54,6 +55,10 @@ def exit_on_signals():
 class Lab:
     """Use it in a `with`: the namespaces and every process in them are gone afterwards."""
 
+    stream_options = ()
+    # How much longer than planned a stream may take.
+    patience_s = 60
+
     def __init__(self, build_directory=None, wire=False):
         require_root()
         remove_leftovers()
@@ -82,6 +87,11 @@ class Lab:
         self.binaries.require(self.binaries.daemon, self.binaries.cli)
         (self.directory / ARBITER).mkdir()
         return {name: Host(name, self.network.hosts[name], self.binaries, self.directory) for name in HOSTS}
+
+    @staticmethod
+    def client_now_ns():
+        """The clock of the client's reports."""
+        return time.monotonic_ns()
 
     def plain_hosts(self):
         return {name: PlainHost(name, self.network, self.directory) for name in HOSTS}

@@ -24,12 +24,13 @@ class Traffic:
 
     def __init__(self, lab, seconds):
         self._seconds = seconds
-        self._stream = lab.client_program("stream", "--seconds", seconds)
+        self._patience_s = lab.patience_s
+        self._stream = lab.client_program("stream", "--seconds", seconds, *lab.stream_options)
         self._others = {name: lab.client_program(name, "--seconds", 10 * seconds) for name in ("requests", "ping")}
 
     def finish(self):
         """Waits for the stream's end, however it ends, and returns the reports by name."""
-        reports = {"stream": self._stream.report(self._seconds + 60)}
+        reports = {"stream": self._stream.report(self._seconds + self._patience_s)}
         for program in self._others.values():
             program.stop()
         return reports | {name: program.report() for name, program in self._others.items()}
@@ -97,9 +98,9 @@ def _play_protected(lab, name, rng, say, stream_seconds):
     fault_ns = PROTECTED_FAULTS[name](lab, hosts["a"])
     wait_until(hosts["b"].owns_vm, TAKEOVER_TIMEOUT_S, "host b owns the VM")
     say("host b owns the VM")
-    client = _client_fields(traffic.finish(), fault_ns)
+    client = client_fields(traffic.finish(), fault_ns)
     after = hosts["b"].vm()
-    say(f"{_stream_end(client)}")
+    say(f"{stream_end(client)}")
     return {
         "name": name,
         "protected_before": before["state"] == "protected",
@@ -126,8 +127,8 @@ def _play_restart(lab, rng, say, stream_seconds):
     hosts["b"].start_guest(lab.image)
     _wait_for_guest(lab)
     say(f"the guest answers from host b, {(time.monotonic_ns() - fault_ns) / 1e9:.1f} s after the fault")
-    client = _client_fields(traffic.finish(), fault_ns)
-    say(f"{_stream_end(client)}")
+    client = client_fields(traffic.finish(), fault_ns)
+    say(f"{stream_end(client)}")
     return {
         "name": "restart",
         "protected_before": False,
@@ -141,7 +142,7 @@ def _play_restart(lab, rng, say, stream_seconds):
     }
 
 
-def _stream_end(client):
+def stream_end(client):
     how = "whole" if client["stream_failure"] == "none" else f"by a {client['stream_failure']}"
     return f"the client's stream has ended {how}; it stood still for {client['gap_ms']:.0f} ms"
 
@@ -159,7 +160,7 @@ def _sleep_random(rng):
     time.sleep(rng.uniform(*FAULT_AFTER_S))
 
 
-def _client_fields(reports, fault_ns):
+def client_fields(reports, fault_ns):
     stream, requests, ping = reports["stream"], reports["requests"], reports["ping"]
     window = (fault_ns, fault_ns + FAULT_WINDOW_NS)
     return {
