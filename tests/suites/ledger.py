@@ -10,6 +10,7 @@ class Ledger:
     def __init__(self):
         self._outcomes = {}
         self._seconds = {}
+        self._more = {}
 
     def run(self, name, suite):
         """Runs the suite and prints its line, the reasons of what it skipped, and what failed. True: nothing did."""
@@ -34,10 +35,14 @@ class Ledger:
             "skipped": sum(len(outcome.skipped) for outcome in outcomes),
         }
 
+    def add_to_report(self, fields):
+        """More fields of the report, besides the counts."""
+        self._more |= fields
+
     def report(self):
         suites = [{"name": name, "passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped,
                    "seconds": self._seconds[name]} for name, outcome in self._outcomes.items()]
-        return self.totals() | {"suites": suites}
+        return self.totals() | {"suites": suites} | self._more
 
     def closing_line(self):
         totals = self.totals()

@@ -13,12 +13,13 @@ import sys
 from build import Build
 from google_test import run_google_test
 from ledger import Ledger
-from outcome import check_command
+from outcome import Outcome, check_command
 from python_test import run_python_test
 from source_checks import check_format, check_shell, check_tidy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUEST_TIMEOUT_S = 300
+VIRTUAL_LAB_TIMEOUT_S = 3600
 # Pure code and codecs run a second time with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
 GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
@@ -54,6 +55,19 @@ class Groups:
     def lab(self):
         if self._release_is_built() and self._guest_is_built():
             self._run_python_tests("lab")
+
+            self._ledger.run("lab/virtual", lambda: Outcome(skipped=[
+                "the virtual lab with other kernels and KVM takes half an hour: run sudo ./test --lab"]))
+
+    def virtual_lab(self):
+        """Both kernels in the virtual lab. Its results go to the report."""
+        results = self._release.directory / "virtual-lab.json"
+        results.unlink(missing_ok=True)
+        command = ["/usr/bin/python3", ROOT / "tests/lab/virtual_lab.py", "kernels", "--json", results]
+        self._ledger.run("virtual lab", lambda: check_command(command, VIRTUAL_LAB_TIMEOUT_S, env=self._environment | {
+            "PYTHONDONTWRITEBYTECODE": "1"}))
+        if results.exists():
+            self._ledger.add_to_report(json.loads(results.read_text(encoding="utf-8")))
 
     def soak(self):
         """Ten minutes of mixed load on lossy wires with five failovers."""
@@ -100,6 +114,7 @@ class Groups:
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="test", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the counts there")
+    parser.add_argument("--lab", action="store_true", help="run only the virtual lab, on each of its kernels")
     parser.add_argument("groups", nargs="*", metavar="GROUP",
                         help=f"only these of {', '.join(GROUPS + LONG_GROUPS)}; without, all but {', '.join(LONG_GROUPS)}")
     arguments = parser.parse_args()
@@ -118,7 +133,9 @@ def main():
     signal.signal(signal.SIGTERM, leave)
     ledger = Ledger()
     groups = Groups(ledger)
-    for group in arguments.groups or GROUPS:
+    if arguments.lab:
+        groups.virtual_lab()
+    for group in arguments.groups or (() if arguments.lab else GROUPS):
         getattr(groups, group)()
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(ledger.report(), indent=2) + "\n", encoding="utf-8")
