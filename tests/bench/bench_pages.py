@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast scattered pages get from a guest's RAM to its twin's over the lab's link, in GiB/s: as a live round (twinstep)
 and as a checkpoint, which is copied first and written when all of it is there and verified; next to a copy in memory, a
-plain send of as many bytes that lie together, and iperf3, in the same run."""
+plain send of as many bytes that lie together, and iperf3, in the same run. Over one stream, and over more of them at the
+same time."""
 
 import json
 import subprocess
@@ -13,19 +14,27 @@ from twinlab.network import LINK_ADDRESSES
 PROGRAM = figures.BUILD / "tests/bench/memory/twinstep_bench_pages"
 PAGES = 50000
 RUNS = 7
+STREAMS = (1, 2, 4)
 PORT = 7700
 IPERF_PORT = 7701
 IPERF_SECONDS = 3
 TIMEOUT_S = 60
 
 
-def measure_pages(sender, receiver):
+def measure_pages(sender, receiver, streams):
     address = str(LINK_ADDRESSES["b"].ip)
-    peer = receiver.start(PROGRAM, "receive", address, PORT, PAGES, stdout=subprocess.PIPE, text=True)
+    peer = receiver.start(PROGRAM, "receive", address, PORT, PAGES, streams, stdout=subprocess.PIPE, text=True)
     peer.stdout.readline()
-    rates = json.loads(sender.run(PROGRAM, "send", address, PORT, PAGES, RUNS, timeout_s=TIMEOUT_S))
+    rates = json.loads(sender.run(PROGRAM, "send", address, PORT, PAGES, streams, RUNS, timeout_s=TIMEOUT_S))
     peer.wait(TIMEOUT_S)
-    return {kind: round(figures.median(values), 3) for kind, values in rates.items()}
+    zero_copy = rates.pop("zero_copy")
+    gib_per_s = {kind: round(figures.median(values), 3) for kind, values in rates.items()}
+    gib_per_s["twinstep"] = gib_per_s.pop("live_round")
+    return {
+        "streams": streams, "zero_copy": zero_copy, "gib_per_s": gib_per_s,
+        "ratio_contiguous": round(gib_per_s["twinstep"] / gib_per_s["contiguous"], 3),
+        "ratio_contiguous_checkpoint": round(gib_per_s["checkpoint"] / gib_per_s["contiguous"], 3),
+    }
 
 
 def measure_iperf(sender, receiver):
@@ -44,17 +53,20 @@ def main():
     conditions = figures.conditions()
     with Lab() as lab:
         hosts = lab.network.hosts
-        rates = measure_pages(hosts["a"], hosts["b"])
-        rates["iperf3"] = measure_iperf(hosts["a"], hosts["b"])
-    rates["twinstep"] = rates.pop("live_round")
+        rows = [measure_pages(hosts["a"], hosts["b"], streams) for streams in STREAMS]
+        iperf3 = measure_iperf(hosts["a"], hosts["b"])
+    first = rows[0]
     result = {
-        "conditions": conditions, "pages": PAGES, "runs": RUNS, "gib_per_s": rates,
-        "ratio_contiguous": round(rates["twinstep"] / rates["contiguous"], 3),
-        "ratio_contiguous_checkpoint": round(rates["checkpoint"] / rates["contiguous"], 3),
+        "conditions": conditions, "pages": PAGES, "runs": RUNS, "gib_per_s": first["gib_per_s"] | {"iperf3": iperf3},
+        "ratio_contiguous": first["ratio_contiguous"],
+        "ratio_contiguous_checkpoint": first["ratio_contiguous_checkpoint"], "rows": rows,
     }
-    for kind, rate in sorted(rates.items(), key=lambda item: -item[1]):
-        print(f"{kind:>12} {rate:6.2f} GiB/s")
-    print(f"twinstep / contiguous {result['ratio_contiguous']}")
+    print(f"{'iperf3':>12} {iperf3:6.2f} GiB/s")
+    for row in rows:
+        print(f"{row['streams']} streams, {'zero-copy' if row['zero_copy'] else 'copied by the kernel'}:")
+        for kind, rate in sorted(row["gib_per_s"].items(), key=lambda item: -item[1]):
+            print(f"{kind:>12} {rate:6.2f} GiB/s")
+        print(f"twinstep / contiguous {row['ratio_contiguous']}, checkpoint {row['ratio_contiguous_checkpoint']}")
     figures.write(arguments.json, result)
 
 

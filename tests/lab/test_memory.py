@@ -21,8 +21,11 @@ class MemoryTest(unittest.TestCase):
 
     def test_memories_are_equal_at_each_checkpoint(self):
         with Lab() as lab:
-            hosts = scenarios.start_solo(lab, quiet, LOAD, timing={"epoch_ms_max": 300}, memory={"verify": True})
+            hosts = scenarios.start_solo(lab, quiet, LOAD, timing={"epoch_ms_max": 300},
+                                         memory={"verify": True, "streams": 3})
             scenarios.protect(hosts, quiet)
+            self.assertEqual(hosts["a"].vm()["page_streams"], 3)
+            self.assertIn(hosts["a"].vm()["page_send"], ("zero-copy", "copied"))
             wait_until(lambda: hosts["b"].vm().get("checkpoints_verified", 0) >= 10, TIMEOUT_S, "compared memories")
             self.assertEqual(hosts["a"].state(), "protected")
             self.assertGreaterEqual(hosts["a"].vm()["checkpoints_verified"], 9)

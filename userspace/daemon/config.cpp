@@ -14,6 +14,7 @@
 #include "bpf/abi/twinstep_abi.h"
 #include "bpf/abi/twinstep_match.h"
 #include "daemon/config_reader.hpp"
+#include "io/page_stream.hpp"
 #include "io/socket.hpp"
 
 namespace twinstep::daemon {
@@ -146,6 +147,7 @@ MemoryConfig read_memory(ConfigTable table) {
   constexpr std::int64_t kMbitBytes = 1'000'000 / 8;
   memory.copy_bytes_per_s_max =
       static_cast<std::uint64_t>(table.integer("copy_mbit_max", 0, 0, 1'000'000) * kMbitBytes);
+  memory.streams = static_cast<std::uint32_t>(table.integer("streams", memory.streams, 1, io::kPageStreamsMax));
   memory.ahead_ns = milliseconds(table, "ahead_ms", memory.ahead_ns, 0, 60000);
   if (memory.ahead_ns > 0 && memory.ahead_ns < 100 * kMillisecond) table.error("ahead_ms", "must be 0 or at least 100");
   memory.verify = table.boolean("verify", memory.verify);

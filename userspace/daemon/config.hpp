@@ -48,6 +48,7 @@ struct TimingConfig {
 struct MemoryConfig {
   std::uint64_t epoch_bytes_max = 0;  ///< 1M..1024G: most memory of a VM that one checkpoint may carry; 0: all of it
   std::uint64_t copy_bytes_per_s_max = 0;  ///< 0, 1..1000000 Mbit/s: what is copied beside running VMs; 0: no limit
+  std::uint32_t streams = 1;               ///< 1..8: TCP connections over which a VM's memory goes at the same time
   Nanos ahead_ns = kSecond;  ///< 0, 100..60000 ms: how often pages are sent ahead of a checkpoint; 0: never
   bool verify = false;       ///< compare all of a VM's memory at each checkpoint
 };

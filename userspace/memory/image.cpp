@@ -7,16 +7,15 @@
 namespace twinstep::memory {
 
 Result<Image> Image::create(std::size_t bytes_max) {
-  return Staging::create(bytes_max).map([](Staging data) { return Image(std::move(data)); });
+  return PageRoom::create(bytes_max).map([](PageRoom data) { return Image(std::move(data)); });
 }
 
 Result<void> Image::apply(std::span<std::byte> ram, PageBitmap& absent) const {
   if (!complete_) return fail("there is no complete memory image to apply");
   if (ram.size() != header_.ram_bytes) throw std::logic_error("an image was applied to another VM's RAM");
-  std::size_t index = 0;
   for (const Piece& piece : pieces_) {
-    for (std::size_t end = index + piece.data_pages; index < end; ++index) {
-      write_page(ram, absent, data_.numbers()[index], data_.page(index));
+    for (std::size_t i = 0; i < piece.data_numbers.size(); ++i) {
+      write_page(ram, absent, piece.data_numbers[i], data_.page(piece.first_place + i));
     }
     for (const PageNumber number : piece.zero_numbers) write_zero_page(ram, absent, number);
   }

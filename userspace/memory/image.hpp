@@ -9,7 +9,7 @@
 #include "core/result.hpp"
 #include "memory/image_format.hpp"
 #include "memory/page_bitmap.hpp"
-#include "memory/staging.hpp"
+#include "memory/page_room.hpp"
 
 namespace twinstep::memory {
 
@@ -38,18 +38,21 @@ class Image {
 
  private:
   friend class ImageReceiver;
+  friend class PartReader;
 
-  /// Pages in the order in which they came, so that a later one overrules an earlier one of its number.
+  /// The pages of one chunk. Chunks are in the order in which they came, so that a page of a later image overrules an
+  /// earlier one of its number; within an image each page comes once, and the order of its parts' chunks is nothing.
   struct Piece {
-    std::size_t data_pages = 0;
+    std::size_t first_place = 0;  // of the data pages, in data_
+    std::vector<PageNumber> data_numbers;
     std::vector<PageNumber> zero_numbers;
   };
 
-  explicit Image(Staging data) : data_(std::move(data)) {}
+  explicit Image(PageRoom data) : data_(std::move(data)) {}
 
   bool complete_ = false;
   ImageHeader header_;
-  Staging data_;
+  PageRoom data_;
   std::vector<Piece> pieces_;
   std::size_t zero_pages_ = 0;
   std::vector<std::byte> meta_;

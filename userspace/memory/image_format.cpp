@@ -3,6 +3,7 @@
 
 #include <xxh_x86dispatch.h>
 
+#include <cstring>
 #include <string>
 
 namespace twinstep::memory {
@@ -37,6 +38,24 @@ Result<void> verify(const ImageHeader& header, std::uint64_t ram_bytes) {
   if (header.meta_bytes > kMetaBytesMax || header.state_bytes > kStateBytesMax) {
     return fail("the peer's memory image has " + std::to_string(header.meta_bytes) + " bytes of meta data and " +
                 std::to_string(header.state_bytes) + " bytes of device state, beyond the limits");
+  }
+  if (header.parts == 0 || header.parts > kStreamsMax || header.part >= header.parts) {
+    return fail("the peer's memory image has part " + std::to_string(header.part) + " of " +
+                std::to_string(header.parts));
+  }
+  return {};
+}
+
+Result<void> verify_part(const ImageHeader& header, const ImageHeader& first, std::size_t part) {
+  ImageHeader expected = first;
+  expected.part = static_cast<std::uint8_t>(part);
+  if (part > 0) expected.meta_bytes = expected.state_bytes = 0;
+  if (part > 0) expected.verify_bytes = 0;
+  expected.checksum = header.checksum;
+  if (std::memcmp(&header, &expected, sizeof(header)) != 0) {
+    return fail("the peer sent part " + std::to_string(header.part) + " of memory image " +
+                std::to_string(header.sequence) + " where part " + std::to_string(part) + " of image " +
+                std::to_string(first.sequence) + " was due");
   }
   return {};
 }

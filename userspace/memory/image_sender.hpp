@@ -1,72 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/uio.h>
-
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "core/result.hpp"
-#include "memory/checksum.hpp"
+#include "memory/chunk.hpp"
 #include "memory/image_format.hpp"
-#include "memory/ring_sender.hpp"
+#include "memory/stream_sender.hpp"
 
 namespace twinstep::memory {
 
-/// What follows an image's pages.
-struct ImageTail {
-  std::span<const std::byte> meta;
-  std::span<const std::byte> device_state;
-  std::span<const std::uint64_t> page_checksums;  ///< of all pages of the VM, or none
+/// What went over the page streams for an image.
+struct SentInfo {
+  std::uint64_t pages = 0;
+  std::uint64_t bytes = 0;
 };
 
-/// Writes memory images to the page stream (image_format.hpp): begin, any number of add, finish. Blocks its caller;
-/// bounded by a stall timeout, ended early by ::shutdown of the socket. After an Error the stream is of no more use.
+/// Writes memory images to one or more page streams (image_format.hpp). Each stream takes the next pages as soon as it
+/// got rid of its last, so a slow one delays nothing but the pages that it has.
 class ImageSender {
  public:
-  /// `socket`: connected, of stream type; stays the caller's, as does closing it after the sender is gone.
-  static Result<ImageSender> create(int socket, std::chrono::milliseconds stall_timeout);
+  /// `sockets`: 1..kStreamsMax, connected, of stream type; they stay the caller's, as does closing them after the
+  /// sender is gone. `stall_timeout`: longest time in which no byte may move on a stream.
+  static Result<ImageSender> create(std::span<const int> sockets, std::chrono::milliseconds stall_timeout);
 
-  /// Sends no more than this from now on; 0: as fast as the link takes it. An Error if this system can't.
-  Result<void> limit_rate(std::uint64_t bytes_per_s);
-  /// Starts an image. The caller fills in kind, generation, epoch and the RAM's size; the tail must be what finish()
-  /// will get.
-  Result<void> begin(ImageHeader header, const ImageTail& tail);
-  /// Sends a page, sooner or later: until flush() or finish() its content must stay as it is. A page of zeros travels
-  /// as its number only.
-  Result<void> add(PageNumber number, std::span<const std::byte> page);
-  /// Sends what add() has kept.
-  Result<void> flush();
-  /// Ends the image.
-  Result<void> finish(const ImageTail& tail);
+  /// Sends no more than this from the next image on; 0: as fast as the link takes it.
+  void limit_rate(std::uint64_t bytes_per_s) { rate_bytes_per_s_ = bytes_per_s; }
 
-  /// Bytes and pages sent for the current or latest image.
-  std::uint64_t bytes_sent() const { return bytes_sent_; }
-  std::uint64_t pages_sent() const { return pages_; }
+  /// Called in the caller's thread, now and then, with what was sent of the image so far. An Error ends it.
+  using OnSent = std::function<Result<void>(const SentInfo& sent)>;
+  /// Sends one image. The caller fills in kind, generation, epoch and the RAM's size. Blocks; ended early by ::shutdown
+  /// of the sockets. After an Error the sockets are shut down: the streams are of no more use.
+  Result<SentInfo> send(ImageHeader header, PageFeed& feed, const ImageTail& tail, const OnSent& on_sent = {});
+
+  std::size_t streams() const { return streams_.size(); }
+  /// Whether the kernel sends on all streams that were in use without a copy, as far as it has told.
+  bool zero_copy() const;
 
  private:
-  ImageSender(int socket, RingSender ring) : socket_(socket), ring_(std::move(ring)) {}
+  ImageSender(std::span<const int> sockets, std::vector<StreamSender> streams)
+      : sockets_(sockets.begin(), sockets.end()), streams_(std::move(streams)) {}
+  void end_streams() const;
 
-  Result<void> send_chunk();
-  Result<void> send(std::span<const std::span<const std::byte>> pieces);
-
-  int socket_;
-  RingSender ring_;
-  ImageHeader header_;
-  Checksum content_;
-  std::uint32_t chunks_ = 0;
-  std::uint64_t pages_ = 0;
-  std::uint64_t bytes_sent_ = 0;
-
-  // The chunk in the making.
-  std::vector<PageNumber> data_numbers_;
-  std::vector<PageNumber> zero_numbers_;
-  std::vector<std::span<const std::byte>> runs_;
-  Checksum body_;
-  std::vector<iovec> pieces_;
+  std::vector<int> sockets_;
+  std::vector<StreamSender> streams_;
+  std::uint64_t rate_bytes_per_s_ = 0;
+  std::uint32_t sequence_ = 0;
 };
 
 }  // namespace twinstep::memory

@@ -33,6 +33,24 @@ std::size_t PageBitmap::count() const {
   return total;
 }
 
+std::optional<PageNumber> PageBitmap::next(std::size_t from) const {
+  if (from >= pages_) return std::nullopt;
+  std::size_t i = from / kWordBits;
+  std::uint64_t word = words_[i] & (~std::uint64_t{0} << (from % kWordBits));
+  while (word == 0) {
+    if (++i == words_.size()) return std::nullopt;
+    word = words_[i];
+  }
+  return static_cast<PageNumber>(i * kWordBits + static_cast<std::size_t>(std::countr_zero(word)));
+}
+
+void PageBitmap::reset_from(std::size_t first) {
+  if (first >= pages_) return;
+  const std::size_t i = first / kWordBits;
+  words_[i] &= ~(~std::uint64_t{0} << (first % kWordBits));
+  std::fill(words_.begin() + static_cast<std::ptrdiff_t>(i) + 1, words_.end(), 0);
+}
+
 void PageBitmap::set_range(std::size_t first, std::size_t end) {
   if (end > pages_) throw std::logic_error("page beyond the end of the VM's RAM");
   while (first < end) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -33,10 +34,15 @@ class PageBitmap {
   std::size_t count() const;
   bool test(std::size_t page) const { return ((words_[page / kWordBits] >> (page % kWordBits)) & 1) != 0; }
 
+  /// The first page of the set that isn't before `from`.
+  std::optional<PageNumber> next(std::size_t from) const;
+
   void set(std::size_t page) { words_[page / kWordBits] |= std::uint64_t{1} << (page % kWordBits); }
   /// Adds pages [first, end).
   void set_range(std::size_t first, std::size_t end);
   void reset(std::size_t page) { words_[page / kWordBits] &= ~(std::uint64_t{1} << (page % kWordBits)); }
+  /// Takes all pages from `first` on away.
+  void reset_from(std::size_t first);
   void set_all() { set_range(0, pages_); }
   void clear();
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/primary_memory.hpp"
 
-#include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstring>
 #include <utility>
+
+#include "memory/ram_feed.hpp"
+#include "memory/staged_feed.hpp"
 
 namespace twinstep::memory {
 namespace {
@@ -23,12 +23,10 @@ Nanos since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, Staging batch,
-                             StagedPages staged)
+PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, StagedPages staged)
     : ram_(ram),
       source_(&source),
       key_(key),
-      batch_(std::move(batch)),
       staged_(std::move(staged)),
       pending_(ram.size() / kPageBytes),
       unstaged_(pending_.pages()),
@@ -39,10 +37,8 @@ PrimaryMemory::PrimaryMemory(std::span<const std::byte> ram, DirtySource& source
 
 Result<PrimaryMemory> PrimaryMemory::create(std::span<const std::byte> ram, DirtySource& source,
                                             std::size_t epoch_bytes_max, PageHashKey key) {
-  auto staged = StagedPages::create(epoch_bytes_max, ram.size() / kPageBytes);
-  if (!staged) return tl::unexpected(staged.error());
-  return Staging::create(kChunkDataPagesMax * kPageBytes).map([&](Staging batch) {
-    return PrimaryMemory(ram, source, key, std::move(batch), std::move(*staged));
+  return StagedPages::create(epoch_bytes_max, ram.size() / kPageBytes).map([&](StagedPages staged) {
+    return PrimaryMemory(ram, source, key, std::move(staged));
   });
 }
 
@@ -70,51 +66,25 @@ ImageHeader PrimaryMemory::header_of(ImageKind kind, std::uint64_t generation) c
   return header;
 }
 
-Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation, const OnSent& on_sent) {
+Result<LiveRound> PrimaryMemory::live_round(ImageSender& sender, std::uint64_t generation,
+                                            const ImageSender::OnSent& on_sent) {
   const bool live = source_->scans_live();
   // What is found here needn't be sent twice: it is copied after this scan.
   if (live) {
     if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
   }
-  auto step = sender.begin(header_of(ImageKind::live_round, generation), {});
-  if (step) step = send_pending(sender, on_sent);
-  if (step) step = sender.finish({});
-  if (!step) return tl::unexpected(step.error());
+  RamFeed feed(ram_, pending_, absent_);
+  const auto sent = sender.send(header_of(ImageKind::live_round, generation), feed, {}, on_sent);
+  if (!sent) return tl::unexpected(sent.error());
   pending_.clear();
   unstaged_.clear();
   absent_.clear();
-  LiveRound round{sender.pages_sent(), 0, sender.bytes_sent(), live};
+  LiveRound round{sent->pages, 0, sent->bytes, live};
   found_.clear();
   // A look is enough to tell what is left; the pages stay the source's until the VM is stopped.
   if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
   round.pages_left = found_.count();
   return round;
-}
-
-// From copies, as a page that the guest writes during the send would not match its checksum.
-Result<void> PrimaryMemory::send_pending(ImageSender& sender, const OnSent& on_sent) {
-  static constexpr std::array<std::byte, kPageBytes> kZeros{};
-  Result<void> step;
-  pending_.for_each([&](PageNumber number) {
-    if (!step) return;
-    if (absent_.test(number)) {
-      step = sender.add(number, kZeros);
-      return;
-    }
-    step = batch_.append(ram_, number);
-    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender, on_sent);
-  });
-  return step ? send_batch(sender, on_sent) : step;
-}
-
-Result<void> PrimaryMemory::send_batch(ImageSender& sender, const OnSent& on_sent) {
-  for (std::size_t i = 0; i < batch_.size(); ++i) {
-    if (auto sent = sender.add(batch_.numbers()[i], batch_.page(i)); !sent) return sent;
-  }
-  auto step = sender.flush();
-  batch_.clear();
-  if (step && on_sent) step = on_sent(sender.pages_sent(), sender.bytes_sent());
-  return step;
 }
 
 // Takes note of what the VM wrote since the last time, and returns how many pages that is.
@@ -144,7 +114,8 @@ Result<std::size_t> PrimaryMemory::copy_unstaged(const SvmPages& svm) {
   return copied;
 }
 
-Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, std::uint64_t generation) {
+Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, std::uint64_t generation,
+                                                           const std::function<bool()>& stopped) {
   AheadInfo info;
   PageBitmap candidates = unstaged_;
   if (source_->scans_live()) {
@@ -161,19 +132,15 @@ Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, 
   // What is sent ahead may have to be sent again, and the secondary must have room for both.
   const std::size_t pages = candidates.count();
   if (pages == 0 || sent_ahead_.pages + pages > staged_.pages_max() / kFullParts) return info;
-  auto step = sender.begin(header_of(ImageKind::ahead, generation), {});
-  candidates.for_each([&](PageNumber number) {
-    if (step) step = batch_.append(ram_, number);
-    if (step && batch_.size() == batch_.pages_max()) step = send_batch(sender, {});
-  });
-  if (step) step = send_batch(sender, {});
-  if (step) step = sender.finish({});
-  if (!step) return tl::unexpected(step.error());
+  RamFeed feed(ram_, candidates, absent_, stopped);
+  const auto sent = sender.send(header_of(ImageKind::ahead, generation), feed, {});
+  if (!sent) return tl::unexpected(sent.error());
+  candidates.reset_from(feed.end());
   ahead_ |= candidates;
   unstaged_ -= candidates;
-  sent_ahead_.pages += sender.pages_sent();
-  sent_ahead_.bytes += sender.bytes_sent();
-  info.pages_sent = sender.pages_sent();
+  sent_ahead_.pages += sent->pages;
+  sent_ahead_.bytes += sent->bytes;
+  info.pages_sent = sent->pages;
   return info;
 }
 
@@ -224,37 +191,16 @@ Result<StageInfo> PrimaryMemory::stage(const SvmPages& svm) {
 
 Result<SentInfo> PrimaryMemory::send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch,
                                             const SvmPages& svm, const ImageTail& tail) {
-  // Where in svm.hashes each page of the SVM is. The staged pages come in no order.
-  std::vector<PageNumber> hashed;
-  hashed.reserve(svm.hashes.size());
-  svm.dirty.for_each([&](PageNumber number) {
-    if (hashed.size() < svm.hashes.size()) hashed.push_back(number);
-  });
-  // What it was sent ahead is older, and must be overruled even if its own page is the newer.
-  const auto secondary_has = [&](std::size_t index) {
-    if (ahead_.test(staged_.numbers()[index])) return false;
-    const auto found = std::lower_bound(hashed.begin(), hashed.end(), staged_.numbers()[index]);
-    if (found == hashed.end() || *found != staged_.numbers()[index]) return false;
-    return svm.hashes[static_cast<std::size_t>(found - hashed.begin())] == hash_page(staged_.page(index), key_);
-  };
+  StagedFeed feed(staged_, svm, ahead_, key_);
   ImageHeader header = header_of(ImageKind::checkpoint, generation);
   header.epoch = epoch;
-  auto step = sender.begin(header, tail);
-  for (std::size_t i = 0; step && i < staged_.size(); ++i) {
-    const PageNumber number = staged_.numbers()[i];
-    if (secondary_has(i)) {
-      differed_.reset(number);
-      continue;
-    }
-    differed_.set(number);
-    step = sender.add(number, staged_.page(i));
-  }
-  if (step) step = sender.finish(tail);
+  const auto sent = sender.send(header, feed, tail);
+  if (sent) feed.note_differing(differed_);
   staged_.clear();
   ahead_.clear();
-  if (!step) return tl::unexpected(step.error());
+  if (!sent) return tl::unexpected(sent.error());
   const SentInfo ahead = std::exchange(sent_ahead_, {});
-  return SentInfo{sender.pages_sent() + ahead.pages, sender.bytes_sent() + ahead.bytes};
+  return SentInfo{sent->pages + ahead.pages, sent->bytes + ahead.bytes};
 }
 
 }  // namespace twinstep::memory

@@ -33,12 +33,6 @@ struct StageInfo {
   Nanos copy_ns = 0;
 };
 
-/// What went over the page stream for a checkpoint.
-struct SentInfo {
-  std::uint64_t pages = 0;
-  std::uint64_t bytes = 0;
-};
-
 /// The memory of one protected VM on its primary host: which pages the secondary lacks, and how they get there.
 /// Protecting goes start(), live_round() until few pages are left, then per checkpoint prestage(), stage() and
 /// send_staged(). Calls must not overlap.
@@ -54,20 +48,19 @@ class PrimaryMemory {
   /// `present`: the pages that have memory, learned after start(). All others are zeros: they aren't read, as that
   /// would cost memory.
   void set_present(const PageBitmap& present);
-  /// Called after each part of a round with the pages and bytes sent so far. An Error ends the round.
-  using OnSent = std::function<Result<void>(std::uint64_t pages, std::uint64_t bytes)>;
   /// Sends what the secondary lacks, while the VM runs. Blocks.
-  Result<LiveRound> live_round(ImageSender& sender, std::uint64_t generation, const OnSent& on_sent = {});
+  Result<LiveRound> live_round(ImageSender& sender, std::uint64_t generation, const ImageSender::OnSent& on_sent = {});
   /// Pages that the next round would send, but for what is written until then.
   std::uint64_t pages_pending() const { return pending_.count(); }
 
   /// Between checkpoints, while both VMs run: sends pages of the next checkpoint ahead that differed between the VMs in
-  /// the latest one and that the VM hasn't written since the last call. Blocks.
+  /// the latest one and that the VM hasn't written since the last call. Blocks, but sends no more pages once
+  /// `stopped` is true.
   struct AheadInfo {
     std::uint64_t pages_sent = 0;
     bool full = false;  ///< the epoch's set is near its bound: a checkpoint is due
   };
-  Result<AheadInfo> send_ahead(ImageSender& sender, std::uint64_t generation);
+  Result<AheadInfo> send_ahead(ImageSender& sender, std::uint64_t generation, const std::function<bool()>& stopped);
 
   /// The SVM is stopped, the VM still runs: copies most of what the checkpoint needs, so that little is left for the
   /// pause. What the VM writes meanwhile is copied again by stage(). Does nothing when there is little to copy.
@@ -83,12 +76,9 @@ class PrimaryMemory {
   std::size_t pages() const { return ram_.size() / kPageBytes; }
 
  private:
-  PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, Staging batch,
-                StagedPages staged);
+  PrimaryMemory(std::span<const std::byte> ram, DirtySource& source, PageHashKey key, StagedPages staged);
 
   ImageHeader header_of(ImageKind kind, std::uint64_t generation) const;
-  Result<void> send_pending(ImageSender& sender, const OnSent& on_sent);
-  Result<void> send_batch(ImageSender& sender, const OnSent& on_sent);
   Result<std::size_t> scan();
   Result<std::size_t> copy_unstaged(const SvmPages& svm);
   Result<std::size_t> pages_to_copy(const SvmPages& svm);
@@ -96,7 +86,6 @@ class PrimaryMemory {
   std::span<const std::byte> ram_;
   DirtySource* source_;
   PageHashKey key_;
-  Staging batch_;        // what is being sent in a live round
   StagedPages staged_;   // the checkpoint in the making
   PageBitmap pending_;   // written by the VM in this epoch, or not yet sent to a new secondary
   PageBitmap unstaged_;  // of pending_: neither copied nor sent ahead since

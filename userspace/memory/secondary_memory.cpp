@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "memory/page_checksums.hpp"
@@ -16,24 +17,20 @@ constexpr std::size_t kLoadPagesMax = 256;
 }  // namespace
 
 SecondaryMemory::SecondaryMemory(std::span<std::byte> ram, DirtySource& source, PresentPages present, PageHashKey key,
-                                 std::unique_ptr<PageBitmap> absent, ImageReceiver receiver, Image image)
+                                 std::unique_ptr<PageBitmap> absent, Image image)
     : ram_(ram),
       source_(&source),
       present_(std::move(present)),
       key_(key),
       absent_(std::move(absent)),
-      receiver_(std::move(receiver)),
       image_(std::make_unique<Image>(std::move(image))),
       dirty_(ram.size() / kPageBytes) {}
 
 Result<SecondaryMemory> SecondaryMemory::create(std::span<std::byte> ram, DirtySource& source, PresentPages present,
                                                 std::size_t epoch_bytes_max, PageHashKey key) {
   auto absent = std::make_unique<PageBitmap>(ram.size() / kPageBytes);
-  auto receiver = ImageReceiver::create(ram, *absent);
-  if (!receiver) return tl::unexpected(receiver.error());
   return Image::create(epoch_bytes_max).map([&](Image image) {
-    return SecondaryMemory(ram, source, std::move(present), key, std::move(absent), std::move(*receiver),
-                           std::move(image));
+    return SecondaryMemory(ram, source, std::move(present), key, std::move(absent), std::move(image));
   });
 }
 
@@ -58,9 +55,16 @@ Result<SvmPages> SecondaryMemory::scan_dirty() {
   return pages;
 }
 
-Result<Received> SecondaryMemory::receive(int socket, std::chrono::milliseconds first_timeout,
+Result<void> SecondaryMemory::receive_from(std::span<const int> sockets) {
+  return ImageReceiver::create(ram_, *absent_, sockets).map([this](ImageReceiver receiver) {
+    receiver_.emplace(std::move(receiver));
+  });
+}
+
+Result<Received> SecondaryMemory::receive(std::chrono::milliseconds first_timeout,
                                           std::chrono::milliseconds stall_timeout) {
-  return receiver_.receive(SocketReader(socket), *image_, first_timeout, stall_timeout);
+  if (!receiver_) throw std::logic_error("a memory image was to be received from nowhere");
+  return receiver_->receive(*image_, first_timeout, stall_timeout);
 }
 
 Result<void> SecondaryMemory::apply() {

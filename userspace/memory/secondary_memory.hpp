@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -36,9 +37,10 @@ class SecondaryMemory {
   /// The SVM is stopped: what it wrote since its memory was last equal to the PVM's. Pages stay in the set until
   /// apply() has overwritten them, so the set is right also after an image that was never applied.
   Result<SvmPages> scan_dirty();
+  /// The sockets on which images come from now on; they stay the caller's.
+  Result<void> receive_from(std::span<const int> sockets);
   /// Reads one image, see ImageReceiver::receive. Blocks.
-  Result<Received> receive(int socket, std::chrono::milliseconds first_timeout,
-                           std::chrono::milliseconds stall_timeout);
+  Result<Received> receive(std::chrono::milliseconds first_timeout, std::chrono::milliseconds stall_timeout);
   /// The latest checkpoint received, until finish().
   const Image& image() const { return *image_; }
   /// Writes the received checkpoint into the SVM's RAM. The SVM is stopped, and loads image().device_state()
@@ -51,7 +53,7 @@ class SecondaryMemory {
 
  private:
   SecondaryMemory(std::span<std::byte> ram, DirtySource& source, PresentPages present, PageHashKey key,
-                  std::unique_ptr<PageBitmap> absent, ImageReceiver receiver, Image image);
+                  std::unique_ptr<PageBitmap> absent, Image image);
   void save_load_pages();
   Result<PageBitmap> undo_load();
 
@@ -60,7 +62,7 @@ class SecondaryMemory {
   PresentPages present_;
   PageHashKey key_;
   std::unique_ptr<PageBitmap> absent_;  // pages without memory; the receiver knows its address
-  ImageReceiver receiver_;
+  std::optional<ImageReceiver> receiver_;
   std::unique_ptr<Image> image_;
   PageBitmap dirty_;
   /// Pages that a device state's load was seen to write, and what they were before the latest load.

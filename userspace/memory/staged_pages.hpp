@@ -4,11 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/result.hpp"
 #include "memory/mapping.hpp"
 #include "memory/page_bitmap.hpp"
-#include "memory/staging.hpp"
+#include "memory/page_room.hpp"
 
 namespace twinstep::memory {
 
@@ -23,19 +24,21 @@ class StagedPages {
   bool holds(PageNumber number) const { return slots()[number] != 0; }
   void clear();
 
-  std::size_t size() const { return pages_.size(); }
-  std::size_t pages_max() const { return pages_.pages_max(); }
-  std::span<const PageNumber> numbers() const { return pages_.numbers(); }
-  std::span<const std::byte> page(std::size_t index) const { return pages_.page(index); }
+  std::size_t size() const { return numbers_.size(); }
+  std::size_t pages_max() const { return room_.pages_max(); }
+  /// The pages' numbers in the order in which they were first copied, and the content of each.
+  std::span<const PageNumber> numbers() const { return numbers_; }
+  std::span<const std::byte> page(std::size_t index) const { return room_.page(index); }
 
  private:
-  using Slot = std::uint32_t;  // index in pages_ + 1; 0: not here
+  using Slot = std::uint32_t;  // index in room_ + 1; 0: not here
 
-  StagedPages(Staging pages, Mapping slots) : pages_(std::move(pages)), slots_(std::move(slots)) {}
+  StagedPages(PageRoom room, Mapping slots) : room_(std::move(room)), slots_(std::move(slots)) {}
   Slot* slots() { return reinterpret_cast<Slot*>(slots_.bytes().data()); }
   const Slot* slots() const { return reinterpret_cast<const Slot*>(slots_.bytes().data()); }
 
-  Staging pages_;
+  PageRoom room_;
+  std::vector<PageNumber> numbers_;
   Mapping slots_;  // a Slot for each page of the VM; costs memory only where it is used
 };
 

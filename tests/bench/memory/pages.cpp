@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast scattered pages get from the RAM of a guest to that of its twin, next to a copy of them in memory and to a
 // plain send of as many bytes that lie together.
-// pages receive ADDRESS PORT PAGES: the peer. pages send ADDRESS PORT PAGES RUNS: one JSON object, GiB/s of each run.
+// pages receive ADDRESS PORT PAGES STREAMS: the peer.
+// pages send ADDRESS PORT PAGES STREAMS RUNS: one JSON object, GiB/s of each run.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -94,17 +95,33 @@ sockaddr_in address_of(const char* address, const char* port) {
   return in;
 }
 
-io::UniqueFd accept_on(const char* address, const char* port) {
+std::vector<io::UniqueFd> accept_on(const char* address, const char* port, std::size_t count) {
   const io::UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   const auto in = address_of(address, port);
   require(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&in), sizeof(in)) == 0, "bind");
-  require(::listen(listener.get(), 1) == 0, "listen");
+  require(::listen(listener.get(), static_cast<int>(count)) == 0, "listen");
   std::cout << "listening" << std::endl;
-  io::UniqueFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  require(static_cast<bool>(socket), "accept");
-  return socket;
+  std::vector<io::UniqueFd> sockets;
+  while (sockets.size() < count) {
+    sockets.emplace_back(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    require(static_cast<bool>(sockets.back()), "accept");
+  }
+  return sockets;
+}
+
+std::vector<io::UniqueFd> connect_to(const char* address, const char* port, std::size_t count) {
+  std::vector<io::UniqueFd> sockets;
+  const auto in = address_of(address, port);
+  const int on = 1;
+  while (sockets.size() < count) {
+    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int socket = sockets.back().get();
+    ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    require(::connect(socket, reinterpret_cast<const sockaddr*>(&in), sizeof(in)) == 0, "connect");
+  }
+  return sockets;
 }
 
 void say(int socket) {
@@ -117,8 +134,19 @@ void hear(int socket) {
   require(::recv(socket, &done, 1, MSG_WAITALL) == 1, "the peer's answer");
 }
 
-/// Each run of the sender, in its order: contiguous, live round, checkpoint. Told by one byte each.
-void receive(int socket, std::size_t pages) {
+using Sockets = std::vector<io::UniqueFd>;
+
+std::vector<int> numbers_of(const Sockets& sockets) {
+  std::vector<int> numbers;
+  for (const auto& socket : sockets) numbers.push_back(socket.get());
+  return numbers;
+}
+
+/// Each run of the sender, in its order: contiguous, live round, checkpoint. Told by one byte each, on the last socket.
+void receive(const Sockets& sockets, std::size_t pages) {
+  const int socket = sockets.back().get();
+  auto streams = numbers_of(sockets);
+  streams.pop_back();
   auto ram = make_ram();
   Scattered nothing(0);
   PageBitmap all(kRamPages);
@@ -126,6 +154,7 @@ void receive(int socket, std::size_t pages) {
   auto memory = value(SecondaryMemory::create(
       ram.bytes(), nothing, [&]() -> Result<PageBitmap> { return all; }, kRamBytes, kKey));
   value(memory.start());
+  value(memory.receive_from(streams));
   auto contiguous = value(Mapping::anonymous(pages * kPageBytes));
   std::memset(contiguous.bytes().data(), 1, contiguous.bytes().size());
   for (char kind = 0; ::recv(socket, &kind, 1, MSG_WAITALL) == 1;) {
@@ -136,7 +165,7 @@ void receive(int socket, std::size_t pages) {
         left = left.subspan(static_cast<std::size_t>(got));
       }
     } else {
-      value(memory.receive(socket, kTimeout, kTimeout));
+      value(memory.receive(kTimeout, kTimeout));
       if (kind == 'k') value(memory.apply());
       if (kind == 'k') value(memory.finish());
     }
@@ -146,13 +175,13 @@ void receive(int socket, std::size_t pages) {
 
 class Sender {
  public:
-  Sender(int socket, std::size_t pages)
+  Sender(int socket, std::span<const int> streams, std::size_t pages)
       : socket_(socket),
         bytes_(pages * kPageBytes),
         ram_(make_ram()),
         source_(pages),
         memory_(value(PrimaryMemory::create(ram_.bytes(), source_, kRamBytes, kKey))),
-        sender_(value(ImageSender::create(socket, kTimeout))),
+        sender_(value(ImageSender::create(streams, kTimeout))),
         contiguous_(value(Mapping::anonymous(bytes_))) {
     std::memset(contiguous_.bytes().data(), 1, bytes_);
     // All of it is there already: the RAMs are equal.
@@ -162,6 +191,7 @@ class Sender {
     hear(socket_);
   }
 
+  bool zero_copy() const { return sender_.zero_copy(); }
   double copy() {
     return rate([&] {
       auto* to = contiguous_.bytes().data();
@@ -221,8 +251,10 @@ class Sender {
   std::uint32_t epoch_ = 0;
 };
 
-nlohmann::json send(int socket, std::size_t pages, int runs) {
-  Sender sender(socket, pages);
+nlohmann::json send(const Sockets& sockets, std::size_t pages, int runs) {
+  auto streams = numbers_of(sockets);
+  streams.pop_back();
+  Sender sender(sockets.back().get(), streams, pages);
   nlohmann::json rates;
   for (int run = 0; run < runs; ++run) {
     rates["memcpy"].push_back(sender.copy());
@@ -230,6 +262,7 @@ nlohmann::json send(int socket, std::size_t pages, int runs) {
     rates["live_round"].push_back(sender.live_round());
     rates["checkpoint"].push_back(sender.checkpoint());
   }
+  rates["zero_copy"] = sender.zero_copy();
   return rates;
 }
 
@@ -238,19 +271,18 @@ nlohmann::json send(int socket, std::size_t pages, int runs) {
 
 int main(int argc, char** argv) {
   using namespace twinstep::memory;
-  const std::string role = argc > 4 ? argv[1] : "";
+  const std::string role = argc > 5 ? argv[1] : "";
   try {
-    if (role == "receive") {
-      receive(accept_on(argv[2], argv[3]).get(), std::strtoull(argv[4], nullptr, 10));
-    } else if (role == "send" && argc == 6) {
-      const twinstep::io::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      const auto in = address_of(argv[2], argv[3]);
-      const int on = 1;
-      ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-      require(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&in), sizeof(in)) == 0, "connect");
-      std::cout << send(socket.get(), std::strtoull(argv[4], nullptr, 10), std::atoi(argv[5])) << std::endl;
+    // One connection more than streams: for the plain send, and for what the two ends tell each other.
+    const std::size_t sockets = argc > 5 ? std::strtoull(argv[5], nullptr, 10) + 1 : 0;
+    if (role == "receive" && argc == 6) {
+      receive(accept_on(argv[2], argv[3], sockets), std::strtoull(argv[4], nullptr, 10));
+    } else if (role == "send" && argc == 7) {
+      std::cout << send(connect_to(argv[2], argv[3], sockets), std::strtoull(argv[4], nullptr, 10), std::atoi(argv[6]))
+                << std::endl;
     } else {
-      std::cerr << "usage: " << argv[0] << " receive ADDRESS PORT PAGES | send ADDRESS PORT PAGES RUNS\n";
+      std::cerr << "usage: " << argv[0]
+                << " receive ADDRESS PORT PAGES STREAMS | send ADDRESS PORT PAGES STREAMS RUNS\n";
       return 2;
     }
   } catch (const std::exception& error) {

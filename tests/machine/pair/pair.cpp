@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pair.hpp"
 
+#include <array>
 #include <chrono>
+#include <mutex>
 
 #include "memory/page_checksums.hpp"
 #include "qemu-glue/state/run_state.hpp"
@@ -12,6 +14,28 @@ namespace {
 constexpr memory::PageHashKey kKey = 0x5eed;
 constexpr std::uint64_t kPagesLeftMax = 2048;
 constexpr int kRoundsMax = 10;
+
+/// Pages of a stopped VM, from where they lie.
+class InPlaceFeed final : public memory::PageFeed {
+ public:
+  InPlaceFeed(std::span<const std::byte> ram, const memory::PageBitmap& pages) : ram_(ram), pages_(&pages) {}
+  std::size_t pages_max() const override { return pages_->count(); }
+  void fill(memory::Chunk& chunk) override {
+    const std::lock_guard lock(mutex_);
+    while (chunk.has_room_for(1)) {
+      const auto page = pages_->next(next_);
+      if (!page) return;
+      chunk.add(*page, ram_.subspan(std::size_t{*page} * memory::kPageBytes, memory::kPageBytes));
+      next_ = std::size_t{*page} + 1;
+    }
+  }
+
+ private:
+  std::span<const std::byte> ram_;
+  const memory::PageBitmap* pages_;
+  std::mutex mutex_;
+  std::size_t next_ = 0;
+};
 
 Nanos now() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
@@ -28,11 +52,12 @@ Pair::Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max)
       saver_(value(qemu::StateSaver::create(pvm_.process.qmp(), kTimeout))),
       loader_(value(qemu::StateLoader::create(svm_.process.qmp(), pvm_.features.machine_type, kTimeout))),
       stream_(tcp_pair()),
-      sender_(value(memory::ImageSender::create(stream_.first.get(), kTimeout))) {}
+      sender_(value(memory::ImageSender::create(std::array{stream_.first.get()}, kTimeout))) {
+  value(secondary_.receive_from(std::array{stream_.second.get()}));
+}
 
 std::future<Result<memory::Received>> Pair::receive() {
-  return std::async(std::launch::async,
-                    [this] { return secondary_.receive(stream_.second.get(), kTimeout, kTimeout); });
+  return std::async(std::launch::async, [this] { return secondary_.receive(kTimeout, kTimeout); });
 }
 
 std::vector<memory::LiveRound> Pair::live_sync() {
@@ -119,13 +144,8 @@ Measured Pair::peer_checkpoint() {
   header.epoch = ++epoch_;
   header.ram_bytes = pvm_.ram.bytes().size();
   auto received = receive();
-  const memory::ImageTail tail{{}, state, {}};
-  value(sender_.begin(header, tail));
-  const std::span<const std::byte> ram = pvm_.ram.bytes();
-  dirty.for_each([&](memory::PageNumber number) {
-    value(sender_.add(number, ram.subspan(std::size_t{number} * memory::kPageBytes, memory::kPageBytes)));
-  });
-  value(sender_.finish(tail));
+  InPlaceFeed feed(pvm_.ram.bytes(), dirty);
+  measured.sent = value(sender_.send(header, feed, {{}, state, {}}));
   value(received.get());
   value(secondary_.apply());
   value(loader_.load(svm_.process.qmp(), secondary_.image().device_state(), kTimeout));
@@ -135,7 +155,6 @@ Measured Pair::peer_checkpoint() {
   value(qemu::cont(svm_.process.qmp(), kTimeout));
   measured.pause_ns = end - start;
   measured.pages_dirty = dirty.count();
-  measured.sent = {sender_.pages_sent(), sender_.bytes_sent()};
   measured.svm_stopped_ns = now() - svm_stop;
   return measured;
 }

@@ -83,6 +83,7 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_FALSE(vm.huge_pages);
   EXPECT_EQ(config->memory.epoch_bytes_max, 0U);
   EXPECT_FALSE(config->memory.verify);
+  EXPECT_EQ(config->memory.streams, 1U);
 }
 
 TEST(Config, ReadsLimitsOfAVm) {
@@ -91,7 +92,7 @@ TEST(Config, ReadsLimitsOfAVm) {
           "[vm.limits]\numem_frames = 32768\nheld_frames_max = 100\nflows_max = 300\n"
           "half_open_flows_max = 400\nkernel_flows_max = 450\nsegments_max = 500\nreplay_frames_max = 600\n"
           "inbound_frames_max = 700\n"
-          "[memory]\nepoch_bytes_max = \"64M\"\nverify = true\n",
+          "[memory]\nepoch_bytes_max = \"64M\"\nverify = true\nstreams = 8\n",
       "t.toml");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->vms.front().limits.umem_frames, 32768U);
@@ -104,6 +105,7 @@ TEST(Config, ReadsLimitsOfAVm) {
   EXPECT_EQ(config->vms.front().limits.inbound_frames_max, 700U);
   EXPECT_EQ(config->memory.epoch_bytes_max, 64U << 20);
   EXPECT_TRUE(config->memory.verify);
+  EXPECT_EQ(config->memory.streams, 8U);
 }
 
 struct Refusal {
@@ -170,6 +172,7 @@ TEST(Config, RefusesLimitsOutOfRange) {
               AllOf(StartsWith("t.toml:27: vm.limits.umem_frames: "), HasSubstr("power of two")));
   EXPECT_THAT(error_of(kGood + "[memory]\nepoch_bytes_max = \"4K\"\n"),
               AllOf(StartsWith("t.toml:27: memory.epoch_bytes_max: "), HasSubstr("\"1M\"")));
+  EXPECT_THAT(error_of(kGood + "[memory]\nstreams = 9\n"), StartsWith("t.toml:27: memory.streams: "));
   EXPECT_THAT(error_of(kGood + "[memory]\nverify = 1\n"), StartsWith("t.toml:27: memory.verify: must be true"));
   EXPECT_THAT(error_of(kGood + "huge_pages = true\nmemory_nodes = 3\n"), HasSubstr("a multiple of 6 MiB"));
 }

@@ -2,6 +2,7 @@
 // PrimaryMemory and SecondaryMemory over a stream, with writes that the test makes.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <functional>
 #include <future>
@@ -68,6 +69,7 @@ class MachineMemory : public ::testing::Test {
     ASSERT_TRUE(primary_.start());
     primary_.set_present(pvm_.all());
     ASSERT_TRUE(secondary_.start());
+    ASSERT_TRUE(secondary_.receive_from(rights_));
   }
 
   template <typename T>
@@ -77,8 +79,7 @@ class MachineMemory : public ::testing::Test {
   }
 
   std::future<Result<Received>> receive() {
-    return std::async(std::launch::async,
-                      [this] { return secondary_.receive(sockets_.right.get(), kTimeout, kTimeout); });
+    return std::async(std::launch::async, [this] { return secondary_.receive(kTimeout, kTimeout); });
   }
 
   LiveRound live_round() {
@@ -122,8 +123,10 @@ class MachineMemory : public ::testing::Test {
   PrimaryMemory primary_ = value(PrimaryMemory::create(pvm_.ram, pvm_, kEpochBytesMax, kKey));
   SecondaryMemory secondary_ = value(SecondaryMemory::create(
       svm_.ram, svm_, [this] { return svm_.all(); }, kEpochBytesMax, kKey));
-  SocketPair sockets_;
-  ImageSender sender_ = value(ImageSender::create(sockets_.left.get(), kTimeout));
+  std::array<SocketPair, 2> sockets_;
+  std::array<int, 2> lefts_{sockets_[0].left.get(), sockets_[1].left.get()};
+  std::array<int, 2> rights_{sockets_[0].right.get(), sockets_[1].right.get()};
+  ImageSender sender_ = value(ImageSender::create(lefts_, kTimeout));
   std::uint32_t epoch_ = 0;
   std::function<void()> before_stop_;
 };
@@ -207,12 +210,13 @@ TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
     pvm_.write_all(200, 240, value);
     svm_.write_all(200, 240, static_cast<unsigned char>(value + 100));
   };
+  bool stopped = false;
   const auto ahead = [&] {
     auto received = receive();
-    const auto sent = value(primary_.send_ahead(sender_, 1));
-    if (sent.pages_sent == 0) {  // nothing is on its way
-      EXPECT_TRUE(sender_.begin({.kind = ImageKind::ahead, .ram_bytes = pvm_.ram.size()}, {}));
-      EXPECT_TRUE(sender_.finish({}));
+    const auto sent = value(primary_.send_ahead(sender_, 1, [&] { return stopped; }));
+    if (sent.pages_sent == 0 && !stopped) {  // nothing is on its way
+      SpanFeed nothing({}, {});
+      EXPECT_TRUE(sender_.send({.kind = ImageKind::ahead, .ram_bytes = pvm_.ram.size()}, nothing, {}));
     }
     EXPECT_TRUE(received.get());
     return sent.pages_sent;
@@ -222,6 +226,9 @@ TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
   EXPECT_EQ(whole_checkpoint().sent.pages, 40U);
   write(2);
   EXPECT_EQ(ahead(), 0U) << "just written";
+  stopped = true;
+  EXPECT_EQ(ahead(), 0U) << "a checkpoint has begun";
+  stopped = false;
   EXPECT_EQ(ahead(), 40U) << "41 differed, page 3 is written all the time";
   const auto before = svm_.ram;
   EXPECT_TRUE(svm_.ram == before) << "what is ahead isn't in the SVM's RAM";
@@ -235,9 +242,9 @@ TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
 TEST_F(MachineMemory, ANearlyFullEpochIsToldAndSendsNothingAhead) {
   live_round();
   pvm_.write_all(0, 3700, 1);
-  EXPECT_FALSE(value(primary_.send_ahead(sender_, 1)).full);
+  EXPECT_FALSE(value(primary_.send_ahead(sender_, 1, [] { return false; })).full);
   pvm_.write_all(3700, 3800, 1);
-  const auto sent = value(primary_.send_ahead(sender_, 1));
+  const auto sent = value(primary_.send_ahead(sender_, 1, [] { return false; }));
   EXPECT_TRUE(sent.full);
   EXPECT_EQ(sent.pages_sent, 0U);
 }

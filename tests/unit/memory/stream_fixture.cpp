@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 #include <stdexcept>
 #include <thread>
@@ -38,17 +39,30 @@ SocketPair::SocketPair() {
   right = io::UniqueFd(ends[1]);
 }
 
-std::vector<std::byte> record(const std::function<void(ImageSender&)>& send) {
-  SocketPair sockets;
-  std::vector<std::byte> stream;
-  std::thread reader([&] { stream = read_to_end(sockets.right.get()); });
+Recording record(std::size_t streams, const std::function<void(ImageSender&)>& send) {
+  std::vector<SocketPair> sockets(streams);
+  std::vector<int> ends;
+  for (const auto& pair : sockets) ends.push_back(pair.left.get());
+  Recording recording(streams);
+  std::vector<std::thread> readers;
+  for (std::size_t i = 0; i < streams; ++i) {
+    readers.emplace_back([&, i] { recording[i] = read_to_end(sockets[i].right.get()); });
+  }
   {
-    auto sender = value(ImageSender::create(sockets.left.get(), kTimeout));
+    auto sender = value(ImageSender::create(ends, kTimeout));
     send(sender);
   }
-  sockets.left.reset();
-  reader.join();
-  return stream;
+  for (auto& pair : sockets) pair.left.reset();
+  for (auto& reader : readers) reader.join();
+  return recording;
+}
+
+void SpanFeed::fill(Chunk& chunk) {
+  while (chunk.has_room_for(1)) {
+    const std::size_t i = next_.fetch_add(1);
+    if (i >= numbers_.size()) return;
+    chunk.add(numbers_[i], content_.subspan(i * kPageBytes, kPageBytes));
+  }
 }
 
 std::vector<std::byte> make_ram(std::size_t pages, std::uint64_t seed) {
@@ -63,29 +77,37 @@ std::vector<std::byte> make_ram(std::size_t pages, std::uint64_t seed) {
 }
 
 Receiving::Receiving(std::size_t pages, std::size_t epoch_bytes_max)
-    : ram(pages * kPageBytes, kUntouched),
-      absent(pages),
-      image(value(Image::create(epoch_bytes_max))),
-      receiver(value(ImageReceiver::create(ram, absent))) {}
+    : ram(pages * kPageBytes, kUntouched), absent(pages), image(value(Image::create(epoch_bytes_max))) {}
 
-Result<Received> Receiving::replay(std::span<const std::byte> stream) {
-  SocketPair sockets;
-  std::thread writer([&] {
-    while (!stream.empty()) {
-      const ssize_t sent = ::send(sockets.left.get(), stream.data(), stream.size(), MSG_NOSIGNAL);
-      if (sent <= 0) break;
-      stream = stream.subspan(static_cast<std::size_t>(sent));
-    }
-    ::shutdown(sockets.left.get(), SHUT_RDWR);
-  });
-  auto received = receiver.receive(SocketReader(sockets.right.get()), image, kTimeout, kTimeout);
-  ::shutdown(sockets.right.get(), SHUT_RDWR);
-  writer.join();
+ImageReceiver Receiving::receiver(std::span<const int> sockets) {
+  return value(ImageReceiver::create(ram, absent, sockets));
+}
+
+Result<Received> Receiving::replay(std::span<const std::vector<std::byte>> streams) {
+  std::vector<SocketPair> sockets(streams.size());
+  std::vector<int> ends;
+  std::vector<std::thread> writers;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    ends.push_back(sockets[i].right.get());
+    writers.emplace_back([socket = sockets[i].left.get(), stream = std::span(streams[i])]() mutable {
+      while (!stream.empty()) {
+        const ssize_t sent = ::send(socket, stream.data(), stream.size(), MSG_NOSIGNAL);
+        if (sent <= 0) break;
+        stream = stream.subspan(static_cast<std::size_t>(sent));
+      }
+      ::shutdown(socket, SHUT_RDWR);
+    });
+  }
+  auto reader = receiver(ends);
+  auto received = reader.receive(image, kTimeout, kTimeout);
+  while (received && received->kind == ImageKind::ahead) received = reader.receive(image, kTimeout, kTimeout);
+  for (const int socket : ends) ::shutdown(socket, SHUT_RDWR);
+  for (auto& writer : writers) writer.join();
   return received;
 }
 
 bool Receiving::ram_untouched() const {
-  return std::all_of(ram.begin(), ram.end(), [](std::byte byte) { return byte == kUntouched; });
+  return ram.front() == kUntouched && std::memcmp(ram.data(), ram.data() + 1, ram.size() - 1) == 0;
 }
 
 }  // namespace twinstep::memory::test

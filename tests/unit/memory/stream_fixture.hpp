@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -23,8 +24,24 @@ struct SocketPair {
   io::UniqueFd right;
 };
 
-/// What `send` writes to a stream.
-std::vector<std::byte> record(const std::function<void(ImageSender&)>& send);
+/// What lies on each of some streams.
+using Recording = std::vector<std::vector<std::byte>>;
+/// What `send` writes to so many streams.
+Recording record(std::size_t streams, const std::function<void(ImageSender&)>& send);
+
+/// Pages one after the other, in any number.
+class SpanFeed final : public PageFeed {
+ public:
+  SpanFeed(std::span<const PageNumber> numbers, std::span<const std::byte> content)
+      : numbers_(numbers), content_(content) {}
+  std::size_t pages_max() const override { return numbers_.size(); }
+  void fill(Chunk& chunk) override;
+
+ private:
+  std::span<const PageNumber> numbers_;
+  std::span<const std::byte> content_;
+  std::atomic<std::size_t> next_ = 0;
+};
 
 /// `pages` of RAM: page n has random content of seed n + `seed`, but each fifth is zero.
 std::vector<std::byte> make_ram(std::size_t pages, std::uint64_t seed);
@@ -32,14 +49,15 @@ std::vector<std::byte> make_ram(std::size_t pages, std::uint64_t seed);
 /// A receiver with all it needs, its RAM filled with 0xee.
 struct Receiving {
   explicit Receiving(std::size_t pages, std::size_t epoch_bytes_max = std::size_t{64} << 20);
-  /// Lets it read `stream`, after which the stream ends.
-  Result<Received> replay(std::span<const std::byte> stream);
+  /// Lets a receiver read what was recorded, after which the streams end: until a checkpoint, a live round or an Error.
+  Result<Received> replay(std::span<const std::vector<std::byte>> streams);
+  /// A receiver of `sockets`, with this RAM.
+  ImageReceiver receiver(std::span<const int> sockets);
   bool ram_untouched() const;
 
   std::vector<std::byte> ram;
   PageBitmap absent;
   Image image;
-  ImageReceiver receiver;
 };
 
 }  // namespace twinstep::memory::test

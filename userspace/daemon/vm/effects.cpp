@@ -18,16 +18,20 @@ namespace {
 
 using namespace std::chrono_literals;
 
+static_assert(io::kPageStreamsMax == memory::kStreamsMax);
+
 constexpr Nanos kArbiterTimeout = 500 * kMillisecond;
 constexpr Nanos kStreamOpenTimeout = 10 * kSecond;
-constexpr Nanos kAcceptSlice = 200 * kMillisecond;  // how soon a waiting secondary sees that it isn't wanted any more
-constexpr int kAcceptSlices = 50;
 constexpr auto kStreamStallTimeout = 5s;
 constexpr auto kNextImageTimeout = 24h;  // epochs may be long; a dead peer ends the stream by StopStreams
 constexpr int kDeathGraceMs = 200;       // between the end of QEMU's monitor and that of its process
 
 int slowdown_percent(const memory::SyncPace& pace) {
   return 100 * pace.slowdown() / (memory::SyncPace::kSlowdownMax + 1);
+}
+
+std::string how_sent(const memory::ImageSender& sender) {
+  return std::to_string(sender.streams()) + " streams, " + (sender.zero_copy() ? "zero-copy" : "copied by the kernel");
 }
 
 std::span<const std::byte, 16> seed_bytes(const std::array<std::uint8_t, 16>& seed) {
@@ -156,15 +160,15 @@ Result<void> Vm::prepare_sync() {
   if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
   if (const auto ready = guest_->become_primary(epoch_bytes_max(), page_hash_key(pairing_.digest_seed)); !ready)
     return ready;
-  auto socket = io::connect_page_stream(host_.config.link.address, host_.config.peer.address,
-                                        pairing_.prepared->page_stream_port, pairing_.token, kStreamOpenTimeout);
-  if (!socket) return tl::make_unexpected(socket.error());
-  pairing_.stream.emplace(std::move(*socket));
-  auto sender = memory::ImageSender::create(pairing_.stream->socket(), kStreamStallTimeout);
+  auto sockets = io::connect_page_streams(host_.config.link.address, host_.config.peer.address,
+                                          pairing_.prepared->page_stream_port, pairing_.token,
+                                          host_.config.memory.streams, kStreamOpenTimeout);
+  if (!sockets) return tl::make_unexpected(sockets.error());
+  pairing_.stream.emplace(std::move(*sockets));
+  auto sender = memory::ImageSender::create(pairing_.stream->sockets(), kStreamStallTimeout);
   if (!sender) return tl::make_unexpected(sender.error());
   pairing_.sender.emplace(std::move(*sender));
-  if (const auto limited = pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max); !limited)
-    return limited;
+  pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max);
   return {};
 }
 
@@ -175,7 +179,8 @@ void Vm::send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::ui
   std::unique_lock lock(mutex);
   while (!wake.wait_for(lock, stopped, std::chrono::nanoseconds(host_.config.memory.ahead_ns), [] { return false; })) {
     if (stopped.stop_requested()) return;
-    const auto sent = guest_->primary().send_ahead(*pairing_.sender, generation);
+    const auto sent =
+        guest_->primary().send_ahead(*pairing_.sender, generation, [&stopped] { return stopped.stop_requested(); });
     if (!sent) return spdlog::warn("{}: sends nothing ahead of a checkpoint: {}", config_.name, sent.error().message);
     if (sent->full) return post(session::Diverged{epoch, compare::Cause::pressure});
   }
@@ -193,8 +198,8 @@ Result<void> Vm::sync_live(std::uint64_t generation) {
     if (!round) return tl::make_unexpected(round.error());
     const int slowdown = pace.slowdown();
     more = pace.after_round(*round);
-    spdlog::info("{}: synchronised, round {}: {} pages sent, {} left", config_.name, pace.rounds(), round->pages_sent,
-                 round->pages_left);
+    spdlog::info("{}: synchronised, round {}: {} pages sent, {} left; {}", config_.name, pace.rounds(),
+                 round->pages_sent, round->pages_left, how_sent(*pairing_.sender));
     if (pace.slowdown() != slowdown)
       spdlog::warn(
           "{}: the guest writes faster than the link carries: it is stopped {} % of the time until the first "
@@ -209,9 +214,9 @@ Result<memory::LiveRound> Vm::sync_round(std::uint64_t generation, const memory:
   int part = 0;
   bool standing = false;
   // The session thread leaves QEMU's monitor alone as long as this goes on.
-  const auto round = guest_->primary().live_round(
-      *pairing_.sender, generation, [&](std::uint64_t pages, std::uint64_t bytes) -> Result<void> {
-        sync_.sent(pages, bytes, io::monotonic_ns());
+  const auto round =
+      guest_->primary().live_round(*pairing_.sender, generation, [&](const memory::SentInfo& sent) -> Result<void> {
+        sync_.sent(sent.pages, sent.bytes, io::monotonic_ns());
         const bool stand = part++ % (memory::SyncPace::kSlowdownMax + 1) < pace.slowdown();
         if (stand == std::exchange(standing, stand)) return {};
         return stand ? guest_->stop() : guest_->resume();
@@ -284,11 +289,11 @@ void Vm::carry_out(const session::StreamImage& effect) {
   pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
                         generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
     // The VM's output waits for this.
-    static_cast<void>(pairing_.sender->limit_rate(0));
+    pairing_.sender->limit_rate(0);
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
                                                     {meta, pairing_.device_state, pairing_.page_checksums});
     if (!sent) return post_from_worker(session::StepFailed{session::Step::stream_image, sent.error().message}, attempt);
-    static_cast<void>(pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max));
+    pairing_.sender->limit_rate(host_.config.memory.copy_bytes_per_s_max);
     mailbox_.post(Query{[this, epoch, sent = *sent] {
       CheckpointEntry* entry = log_.newest(epoch);
       if (entry == nullptr) return;
@@ -349,15 +354,15 @@ Result<void> Vm::prepare_standby() {
 
 void Vm::accept_stream() {
   pairing_.accepting.start([this, attempt = pairing_.attempt.load()] {
-    Result<io::UniqueFd> socket = fail("");
-    for (int slice = 0; slice < kAcceptSlices && !socket && pairing_.attempt == attempt; ++slice) {
-      socket = pairing_.listener->accept(pairing_.token, kAcceptSlice);
-    }
-    if (!socket)
-      return post_from_worker(session::StepFailed{session::Step::receive_image, socket.error().message}, attempt);
-    mailbox_.post(Query{[this, attempt, fd = std::make_shared<io::UniqueFd>(std::move(*socket))] {
+    auto sockets = pairing_.listener->accept(pairing_.token, kStreamOpenTimeout,
+                                             [this, attempt] { return pairing_.attempt == attempt; });
+    if (!sockets)
+      return post_from_worker(session::StepFailed{session::Step::receive_image, sockets.error().message}, attempt);
+    mailbox_.post(Query{[this, attempt, made = std::make_shared<std::vector<io::UniqueFd>>(std::move(*sockets))] {
       if (pairing_.attempt != attempt) return;
-      pairing_.stream.emplace(std::move(*fd));
+      pairing_.stream.emplace(std::move(*made));
+      if (const auto ready = guest_->secondary().receive_from(pairing_.stream->sockets()); !ready)
+        return post(session::StepFailed{session::Step::receive_image, ready.error().message});
       receive_next();
     }});
   });
@@ -367,8 +372,7 @@ void Vm::receive_next() {
   // Live rounds go into the RAM as they come; a checkpoint ends the job, as its buffers are in use until it is applied.
   pairing_.stream->run([this, attempt = pairing_.attempt.load()] {
     for (;;) {
-      const auto received =
-          guest_->secondary().receive(pairing_.stream->socket(), kNextImageTimeout, kStreamStallTimeout);
+      const auto received = guest_->secondary().receive(kNextImageTimeout, kStreamStallTimeout);
       if (!received)
         return post_from_worker(session::StepFailed{session::Step::receive_image, received.error().message}, attempt);
       if (received->kind == memory::ImageKind::checkpoint)

@@ -6,21 +6,26 @@
 #include <functional>
 #include <stop_token>
 #include <utility>
+#include <vector>
 
 #include "daemon/vm/worker.hpp"
 #include "io/unique_fd.hpp"
 
 namespace twinstep::daemon {
 
-/// One end of the connection that carries a VM's memory images, and the job that blocks on it. Ending it ends the job.
+/// One end of the connections that carry a VM's memory images, and the job that blocks on them. Ending it ends the job.
 class PageStream {
  public:
-  explicit PageStream(io::UniqueFd socket) : socket_(std::move(socket)) {}
+  explicit PageStream(std::vector<io::UniqueFd> sockets) : sockets_(std::move(sockets)) {}
   ~PageStream() { end(); }
   PageStream(const PageStream&) = delete;
   PageStream& operator=(const PageStream&) = delete;
 
-  int socket() const { return socket_.get(); }
+  std::vector<int> sockets() const {
+    std::vector<int> numbers;
+    for (const io::UniqueFd& socket : sockets_) numbers.push_back(socket.get());
+    return numbers;
+  }
   /// Runs `job` beside the caller, after the job before.
   void run(std::function<void()> job) { worker_.start(std::move(job)); }
   /// Runs a job that goes on until stop() or end(): it must return soon after `stopped` is asked for.
@@ -34,15 +39,15 @@ class PageStream {
     stop_.request_stop();
     worker_.join();
   }
-  /// Cuts the connection and waits for the job, which sees its reads and writes fail.
+  /// Cuts the connections and waits for the job, which sees its reads and writes fail.
   void end() {
     stop_.request_stop();
-    ::shutdown(socket_.get(), SHUT_RDWR);
+    for (const io::UniqueFd& socket : sockets_) ::shutdown(socket.get(), SHUT_RDWR);
     worker_.join();
   }
 
  private:
-  io::UniqueFd socket_;
+  std::vector<io::UniqueFd> sockets_;
   std::stop_source stop_;
   Worker worker_;
 };

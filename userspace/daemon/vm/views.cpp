@@ -101,6 +101,10 @@ Result<json> Vm::view() {
       shown["sync_left_ns"] = sync->left_ns;
       if (sync->slowdown_percent > 0) shown["sync_slowdown_percent"] = sync->slowdown_percent;
     }
+    if (pairing_.sender) {
+      shown["page_streams"] = pairing_.sender->streams();
+      shown["page_send"] = pairing_.sender->zero_copy() ? "zero-copy" : "copied";
+    }
     if (guest_) shown["pid"] = guest_->qemu().pid();
     if (guest_ && guest_->dirty_tracking()) shown["dirty_source"] = qemu::to_string(*guest_->dirty_tracking());
     return shown;
