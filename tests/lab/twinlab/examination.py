@@ -8,7 +8,7 @@ from twinlab import faults, scenarios
 from twinlab.host import QEMU, VM
 from twinlab.network import GUEST_ADDRESS
 from twinlab.system import LabError, wait_until
-from twinlab.virtual import HOST_MACHINES, HostCrashed
+from twinlab.virtual import HOST_MACHINES
 
 CHECKPOINTS_WANTED = 50
 CHECKPOINTS_TIMEOUT_S = 600
@@ -26,19 +26,8 @@ TAKEOVER_TIMEOUT_S = 120
 DIRTY_SOURCES = {"6.1": "soft-dirty", "6.12": "pagemap-scan"}
 
 
-def examine(lab, version, say):
-    """One entry of lab[] for the hosts' kernel `version`, which they run. HostCrashed: a machine failed by itself."""
-    try:
-        return _examine(lab, say)
-    except LabError as error:
-        # A machine's own failure looks like one of Twinstep's from outside. Host a is switched off on purpose.
-        crashed = lab.crashed(but=lab.switched_off)
-        if crashed:
-            raise HostCrashed(f"{', '.join(crashed)} ({version}) failed by itself: {error}") from error
-        raise
-
-
-def _examine(lab, say):
+def examine(lab, say):
+    """One entry of lab[] for the kernel that the hosts run."""
     hosts = lab.twinstep_hosts()
     instructions = _probe(lab)
     for host in hosts.values():

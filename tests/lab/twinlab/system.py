@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running commands and waiting, always with a limit."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 COMMAND_TIMEOUT_S = 30
 POLL_INTERVAL_S = 0.05
+# Characters of a failed command's output, from its end.
+OUTPUT_SHOWN = 2000
 
 
 class LabError(Exception):
@@ -26,6 +29,24 @@ def run(*command, timeout_s=COMMAND_TIMEOUT_S, check=True):
     if check and done.returncode != 0:
         raise LabError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
+
+
+def run_group(*command, timeout_s, **options):
+    """As run(), for a command that starts others: when it fails, or is cut short, or this process dies, they end too."""
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                               start_new_session=True, **options)
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"no end after {timeout_s} s: {' '.join(command)}") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.returncode != 0:
+        raise LabError(f"{' '.join(command)}: {(errors or output)[-OUTPUT_SHOWN:].strip()}")
+    return output
 
 
 def wait_until(condition, timeout_s, what):

@@ -6,14 +6,13 @@ See vagrant/README.md. Each machine runs a kernel of its own, and the hosts have
 
 import os
 import pathlib
-import subprocess
 
 from twinlab.client import ClientProgram
 from twinlab.guest import GuestImage
 from twinlab.host import QEMU, Host
 from twinlab.libvirt import POOL, STATE_DIRECTORY, Record, virsh
 from twinlab.machine import Machine
-from twinlab.system import LabError, run, wait_until
+from twinlab.system import LabError, run, run_group, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SHARE = ROOT / "build/lab"
@@ -26,10 +25,6 @@ START_TIMEOUT_S = 120
 # Emulated hosts are slow to say that they live.
 TIMING = {"peer_timeout_ms": 10000}
 SNAPSHOT = "ready"
-
-
-class HostCrashed(LabError):
-    """A machine of the lab failed by itself: no failure of Twinstep's."""
 
 
 class HostedImage(GuestImage):
@@ -181,12 +176,12 @@ class VirtualLab:
     def note_boots(self):
         """From here on a boot of a machine is a crash, but of those in `switched_off`."""
         self.switched_off = ()
-        self._boots = {name: self.machines[name].boot_id() for name in HOST_MACHINES.values()}
+        self._boots = {name: machine.boot_id() for name, machine in self.machines.items()}
 
-    def crashed(self, but=()):
-        """The hosts, without those in `but`, that have booted by themselves or don't answer any more."""
+    def crashed(self):
+        """The machines that have booted by themselves or don't answer any more."""
         return [name for name, boot in self._boots.items()
-                if name not in but and self.machines[name].boot_id() != boot]
+                if name not in self.switched_off and self.machines[name].boot_id() != boot]
 
     def snapshot(self):
         """Saves the machines as they are, with their memory; return_to_snapshot() is quicker than booting."""
@@ -208,7 +203,7 @@ class VirtualLab:
     def _bring_up(self):
         self._say("building the package, the guest and, if there is none yet, the box")
         box = () if (SHARE / "debian12.box").exists() else ("--box",)
-        run(str(ROOT / "vagrant/prepare"), *box, timeout_s=PREPARE_TIMEOUT_S)
+        run_group(str(ROOT / "vagrant/prepare"), *box, timeout_s=PREPARE_TIMEOUT_S)
         self._say("vagrant up: a client and two hosts boot and are set up")
         self._vagrant("up", "--provider", "libvirt", timeout_s=UP_TIMEOUT_S)
         config = self._vagrant("ssh-config", timeout_s=SSH_CONFIG_TIMEOUT_S)
@@ -218,14 +213,7 @@ class VirtualLab:
         self.wait_for_hosts()
 
     def _vagrant(self, *words, timeout_s):
-        try:
-            done = subprocess.run(["vagrant", *words], cwd=ROOT / "vagrant", env=self._environment, timeout=timeout_s,
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        except subprocess.TimeoutExpired:
-            raise LabError(f"vagrant {' '.join(words)}: no end after {timeout_s} s") from None
-        if done.returncode != 0:
-            raise LabError(f"vagrant {' '.join(words)}: {done.stderr.strip() or done.stdout[-2000:]}")
-        return done.stdout
+        return run_group("vagrant", *words, timeout_s=timeout_s, cwd=ROOT / "vagrant", env=self._environment)
 
 
 def missing_programs():
