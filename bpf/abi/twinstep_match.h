@@ -98,6 +98,11 @@ TS_INLINE void ts_append(const struct ts_append_key *key, const __u64 *acc, __u3
 	__u64 prime_low = (__u64)key->prime[1] << TS_DIGEST_LIMB_BITS | key->prime[0];
 	__s64 rest;
 
+	/* Callers have bounded it, but the verifier of Linux 6.1 forgets that when the register is spilled. */
+	asm volatile("" : "+r"(bytes));
+	if (bytes > TS_DIGEST_BYTES_MAX)
+		bytes = TS_DIGEST_BYTES_MAX;
+
 	carry = acc[0] + TS_LIMB(cumulative->lo);
 	limb[0] = TS_LIMB(carry);
 	carry = (carry >> TS_DIGEST_LIMB_BITS) + acc[1] + TS_LIMB(cumulative->lo >> TS_DIGEST_LIMB_BITS);
