@@ -173,7 +173,7 @@ void PlaneLab::pair() {
   a_.plane->set_hold(20 * kSecond);
   a_.plane->direct();
   b_.plane->standby();
-  b_.plane->standby_stop(1);
+  if (!b_.plane->standby_stop(1)) throw std::runtime_error("the secondary's epoch does not end");
   const auto bases = a_.plane->begin_epoch(1);
   a_.plane->resume_input();
   a_.plane->commit(1);

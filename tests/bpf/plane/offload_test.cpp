@@ -258,6 +258,19 @@ TEST_F(OffloadTest, WhatAStoppedGuestSentLastBelongsToTheOldEpoch) {
   EXPECT_FALSE(lab_->client_receive(kQuiet));
 }
 
+TEST_F(OffloadTest, WhatAStoppedSvmSentLastBelongsToTheOldEpoch) {
+  plane_->standby();
+  ASSERT_TRUE(plane_->standby_stop(1));
+  plane_->standby_begin(1, {});
+  const auto before = plane_->stats().xdp.count[TS_COUNT_TAP_HELD];
+  const Packet packet{.payload = pattern(60000)};
+  guest_send(header_of(packet, 1400), unfinished(packet));
+  ASSERT_TRUE(plane_->standby_stop(2));
+  const auto counted = plane_->stats().xdp;
+  EXPECT_GT(counted.count[TS_COUNT_TAP_HELD] - before, 43U) << "all of it, and the mark behind it";
+  EXPECT_EQ(counted.count[TS_COUNT_TAP_ERROR], 0U);
+}
+
 TEST_F(OffloadTest, InputComesWithTheHeaderThatTheGuestExpects) {
   plane_->direct();
   const Bytes question = frame_of(Tcp{.from_vm = false, .payload = pattern(500)});

@@ -113,7 +113,7 @@ class PlaneTest : public ::testing::Test {
   /// A whole checkpoint, as the daemons drive it.
   void checkpoint(std::uint32_t epoch) { checkpoint(epoch, a_, b_); }
   static void checkpoint(std::uint32_t epoch, const Host& primary, const Host& secondary) {
-    secondary.plane->standby_stop(epoch);
+    ASSERT_TRUE(secondary.plane->standby_stop(epoch));
     const auto flows = primary.plane->begin_epoch(epoch);
     primary.plane->resume_input();
     primary.plane->commit(epoch);
@@ -326,7 +326,7 @@ TEST_F(PlaneTest, InputOfAPausedPvmReachesBothOnce) {
   };
   lab_->client_send(request(1));
   ASSERT_TRUE(b_.guest_receive());  // the SVM consumed it; its rollback undoes that
-  b_.plane->standby_stop(2);
+  ASSERT_TRUE(b_.plane->standby_stop(2));
   const auto flows = a_.plane->begin_epoch(2);  // the PVM has not
   lab_->client_send(request(2));
   EXPECT_FALSE(a_.guest_receive(kQuiet)) << "the gate is shut";
@@ -356,7 +356,7 @@ TEST_F(PlaneTest, GroupFramesReachBothVms) {
     EXPECT_EQ(*at_a, frame);
     EXPECT_EQ(*at_b, frame);
   }
-  b_.plane->standby_stop(2);
+  ASSERT_TRUE(b_.plane->standby_stop(2));
   const auto bases = a_.plane->begin_epoch(2);
   lab_->client_send(asks);
   EXPECT_FALSE(a_.guest_receive(kQuiet)) << "the gate is shut";
@@ -368,11 +368,26 @@ TEST_F(PlaneTest, GroupFramesReachBothVms) {
 }
 
 TEST_F(PlaneTest, FramesOfAnOldEpochAreNothingToTheSvm) {
-  b_.plane->standby_stop(2);
+  ASSERT_TRUE(b_.plane->standby_stop(2));
   lab_->client_send(frame_of(Tcp{.from_vm = false}));
   EXPECT_TRUE(a_.guest_receive());
   EXPECT_FALSE(b_.guest_receive(kQuiet));
   EXPECT_GE(b_.plane->stats().xdp.count[TS_COUNT_LINK_STALE], 1U);
+}
+
+TEST_F(PlaneTest, AnSvmWhoseCheckpointFailedGoesOnInItsEpoch) {
+  ASSERT_TRUE(b_.plane->standby_stop(2));
+  const auto request = [](std::uint32_t seq) {
+    return frame_of(Tcp{.from_vm = false, .seq = seq, .payload = pattern(10)});
+  };
+  lab_->client_send(request(1));
+  EXPECT_TRUE(a_.guest_receive());
+  b_.plane->standby_return();
+  lab_->client_send(request(2));
+  EXPECT_TRUE(a_.guest_receive());
+  const auto at_b = b_.guest_receive();
+  ASSERT_TRUE(at_b);
+  EXPECT_EQ(*at_b, request(2));
 }
 
 TEST_F(PlaneTest, TakeOverSendsWhatTheClientLacksAndGoesOn) {

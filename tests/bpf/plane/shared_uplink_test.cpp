@@ -92,7 +92,7 @@ class SharedUplinkTest : public ::testing::Test {
     ASSERT_TRUE(b_[0].plane->pair(key, 1, link_macs_['a']));
     a_[0].plane->set_hold(20 * kSecond);
     b_[0].plane->standby();
-    b_[0].plane->standby_stop(1);
+    ASSERT_TRUE(b_[0].plane->standby_stop(1));
     const auto flows = a_[0].plane->begin_epoch(1);
     a_[0].plane->resume_input();
     a_[0].plane->commit(1);

@@ -31,8 +31,12 @@ constexpr std::size_t kBatch = 64;
 /// Rounds of a drain: a guest that stands still can't have filled more than the rings.
 constexpr int kDrainRoundsMax = 4 * static_cast<int>(io::Umem::kRingEntries / kBatch);
 /// The kernel's work on what the guest sent last; a softirq may be put off by a tick or two.
-constexpr Nanos kMarkTimeout = 100 * kMillisecond;
+constexpr Nanos kMarkTimeout = 1000 * kMillisecond;
+/// A queue that is full drops the mark, so it is sent again.
+constexpr Nanos kMarkRetry = 10 * kMillisecond;
 constexpr int kMarkPollMs = 1;
+constexpr const char* kMarkMissing =
+    "the kernel didn't hand over within 1 s what the guest had sent before it stopped; is the host overloaded?";
 constexpr Nanos kIdleWakeup = 500 * kMillisecond;
 constexpr std::size_t kUnreadDiscarded = 65536;
 
@@ -63,7 +67,8 @@ struct Plane::Impl {
   void wait();
   bool pump();
   void drain();
-  void drain_stopped();
+  bool drain_stopped();
+  void return_to_epoch();
   void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
   void on_uplink_frame(io::XskSocket::Frame frame);
@@ -154,19 +159,31 @@ void Plane::Impl::drain() {
   }
 }
 
-/// Takes in all that the guest, which stands still, has sent: also what the kernel is still at work on.
-void Plane::Impl::drain_stopped() {
+/// Takes in all that the guest, which stands still, has sent: also what the kernel is still at work on. Returns whether
+/// the kernel has handed over all of it in time.
+bool Plane::Impl::drain_stopped() {
   drain();
+  const Nanos begin = io::monotonic_ns();
   awaits_mark = tap.send_mark();
-  for (const Nanos until = io::monotonic_ns() + kMarkTimeout; awaits_mark && io::monotonic_ns() < until;) {
+  for (Nanos now = begin, sent = begin; awaits_mark && now - begin < kMarkTimeout; now = io::monotonic_ns()) {
+    if (now - sent >= kMarkRetry && tap.send_mark()) sent = now;
     pollfd entry{port->tap().fd(), POLLIN, 0};
     ::poll(&entry, 1, kMarkPollMs);
     drain();
   }
+  return !std::exchange(awaits_mark, false);
+}
+
+/// The checkpoint under way never came to be: the SVM goes on in its own epoch, whose differences hold again. Frames of
+/// the other epoch that lie in the tap are in the wrong numbering.
+void Plane::Impl::return_to_epoch() {
+  if (port->slot().epoch == secondary.epoch()) return;
+  tap.drain(kUnreadDiscarded);
+  port->set_epoch(secondary.epoch());
 }
 
 void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
-  if (awaits_mark && io::Tap::is_mark(port->bytes(frame))) {
+  if (io::Tap::is_mark(port->bytes(frame))) {
     awaits_mark = false;
     port->umem().give(frame.address);
     return;
@@ -325,12 +342,22 @@ std::size_t Plane::discard_and_close() {
   });
 }
 
-void Plane::standby_stop(std::uint32_t next_epoch) {
-  impl_->call([self = impl_.get(), next_epoch] {
+Result<void> Plane::standby_stop(std::uint32_t next_epoch) {
+  return impl_->call([self = impl_.get(), next_epoch]() -> Result<void> {
     self->require_pairing();
-    self->drain();
+    // A frame that is still on its way here would count as the next epoch's: a number of the state that ends, taken for
+    // one of the state that begins.
+    if (!self->drain_stopped()) return fail(kMarkMissing);
     self->port->set_epoch(next_epoch);
     self->tap.drain(kUnreadDiscarded);
+    return {};
+  });
+}
+
+void Plane::standby_return() {
+  impl_->call([self = impl_.get()] {
+    self->require_pairing();
+    self->return_to_epoch();
   });
 }
 
@@ -349,12 +376,7 @@ FailoverStats Plane::take_over() {
     // The link first: a late frame of the client could still teach a difference, while the flows are read and written.
     self->port->set_modes(TS_TAP_HOLD, TS_UPLINK_CLOSED, false);
     self->drain();
-    if (self->port->slot().epoch != self->secondary.epoch()) {
-      // The checkpoint under way never came to be: the SVM goes on in its own epoch, whose differences hold again.
-      // Frames of the other epoch that lie in the tap are in the wrong numbering.
-      self->tap.drain(kUnreadDiscarded);
-      self->port->set_epoch(self->secondary.epoch());
-    }
+    self->return_to_epoch();
     auto stats = self->secondary.carry_over_flows(io::monotonic_ns());
     stats.frames_replayed = self->secondary.replay();
     self->port->set_modes(TS_TAP_DIRECT, TS_UPLINK_DIRECT, false);

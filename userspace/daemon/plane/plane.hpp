@@ -114,7 +114,10 @@ class Plane {
   // Secondary
   /// The SVM stands still for the checkpoint that begins `next_epoch`: mirrored frames of the old one no longer count.
   /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.
-  void standby_stop(std::uint32_t next_epoch);
+  /// An Error if the kernel keeps back for 1 s what the SVM has sent; the epoch is then still the old one.
+  Result<void> standby_stop(std::uint32_t next_epoch);
+  /// The checkpoint that standby_stop() was for never came to be, and the SVM is about to go on in its old epoch.
+  void standby_return();
   /// The SVM holds the checkpoint's state and is about to continue.
   void standby_begin(std::uint32_t epoch, const EpochFlows& flows);
   /// The arbiter's record names this host: the SVM speaks from here on. Sends what the clients may lack.

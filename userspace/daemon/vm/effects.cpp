@@ -387,7 +387,7 @@ void Vm::carry_out(const session::StopSvm& effect) {
 
 Result<void> Vm::stop_svm(std::uint32_t epoch) {
   if (const auto stopped = guest_->stop(); !stopped) return stopped;
-  guest_->plane().standby_stop(epoch);
+  if (const auto stopped = guest_->plane().standby_stop(epoch); !stopped) return stopped;
   auto dirty = guest_->secondary().scan_dirty();
   if (!dirty) return tl::make_unexpected(dirty.error());
   pairing_.svm = std::move(*dirty);
@@ -424,7 +424,7 @@ Result<void> Vm::keep_image(std::uint32_t epoch) {
   pairing_.resting_flows = std::move(*flows);
   if (const auto finished = memory.finish(); !finished) return tl::make_unexpected(finished.error());
   // What clients send from here on waits in the tap: a woken SVM needs no retransmission of it.
-  guest_->plane().standby_stop(epoch);
+  if (const auto stopped = guest_->plane().standby_stop(epoch); !stopped) return stopped;
   guest_->plane().standby_begin(epoch, pairing_.resting_flows);
   receive_next();
   return {};
@@ -441,6 +441,7 @@ Result<void> Vm::wake_svm(std::uint32_t epoch) {
 }
 
 void Vm::carry_out(const session::ResumeSvm& /*effect*/) {
+  guest_->plane().standby_return();
   if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
 }
 
