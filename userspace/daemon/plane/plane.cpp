@@ -2,6 +2,7 @@
 #include "daemon/plane/plane.hpp"
 
 #include <poll.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -281,7 +282,7 @@ EpochFlows Plane::begin_epoch(std::uint32_t epoch, bool svm_rests) {
     if (self->role != Role::primary) self->translator.refresh(io::monotonic_ns());
     // The gate first: frames that passed it are in the tap's queue by the time that is read, last of all.
     self->become(Role::primary, TS_TAP_HOLD, TS_UPLINK_GATED);
-    self->drain_stopped();
+    if (!self->drain_stopped()) spdlog::warn("{}: {}", self->tap.name(), kMarkMissing);
     const Nanos now = io::monotonic_ns();
     EpochFlows flows;
     flows.bases = self->primary.begin_epoch(epoch, svm_rests, self->tap, now);

@@ -87,15 +87,18 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
 
 }  // namespace
 
-Guest::Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes)
+Guest::Guest(std::unique_ptr<io::Tap> tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu,
+             std::uint64_t memory_bytes)
     : tap_(std::move(tap)), plane_(std::move(plane)), qemu_(std::move(qemu)), memory_bytes_(memory_bytes) {}
 
 Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
                                             FabricPlace place, bool paused, OnDiverged on_diverged) {
   const auto mtu_bytes = guest_mtu(vm);
   if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
-  auto tap = make_tap(vm, vm_id, *mtu_bytes);
-  if (!tap) return tl::make_unexpected(tap.error());
+  auto made = make_tap(vm, vm_id, *mtu_bytes);
+  if (!made) return tl::make_unexpected(made.error());
+  // The plane goes on using it, so it has to stay where it is.
+  auto tap = std::make_unique<io::Tap>(std::move(*made));
   PlaneConfig plane_config;
   plane_config.slot = place.slot;
   plane_config.uplink = vm.uplink;
@@ -110,7 +113,7 @@ Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& 
   auto qemu = qemu::launch(*spec, kLaunchTimeout);
   if (!qemu) return tl::make_unexpected(qemu.error());
 
-  std::unique_ptr<Guest> guest(new Guest(std::move(*tap), std::move(*plane), std::move(*qemu), vm.memory_bytes));
+  std::unique_ptr<Guest> guest(new Guest(std::move(tap), std::move(*plane), std::move(*qemu), vm.memory_bytes));
   if (const auto ready = guest->open_machine(); !ready) return tl::make_unexpected(ready.error());
   const auto link_mac = io::device_mac(host.link.device);
   if (!link_mac) return tl::make_unexpected(link_mac.error());

@@ -37,9 +37,9 @@ class Guest {
   Plane& plane() { return *plane_; }
   const std::string& machine_type() const { return machine_type_; }
   /// As they are in force, which a host may be unable to give.
-  io::GuestOffloads offloads() const { return tap_.offloads(); }
+  io::GuestOffloads offloads() const { return tap_->offloads(); }
   /// The guest's largest packet, in bytes.
-  unsigned mtu() const { return tap_.mtu(); }
+  unsigned mtu() const { return tap_->mtu(); }
   /// This host's end of the link.
   const io::MacAddress& link_mac() const { return link_mac_; }
 
@@ -63,11 +63,11 @@ class Guest {
   memory::SecondaryMemory& secondary() { return *secondary_; }
 
  private:
-  Guest(io::Tap tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes);
+  Guest(std::unique_ptr<io::Tap> tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes);
   Result<void> open_machine();
   Result<void> watch_memory();
 
-  io::Tap tap_;
+  std::unique_ptr<io::Tap> tap_;
   std::unique_ptr<Plane> plane_;
   qemu::QemuProcess qemu_;
   std::uint64_t memory_bytes_;
