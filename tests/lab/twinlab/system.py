@@ -9,6 +9,7 @@ import time
 
 COMMAND_TIMEOUT_S = 30
 POLL_INTERVAL_S = 0.05
+GROUP_END_S = 10
 # Characters of a failed command's output, from its end.
 OUTPUT_SHOWN = 2000
 
@@ -41,12 +42,23 @@ def run_group(*command, timeout_s, **options):
     except subprocess.TimeoutExpired:
         raise LabError(f"no end after {timeout_s} s: {' '.join(command)}") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _end_group(process)
     if process.returncode != 0:
         raise LabError(f"{' '.join(command)}: {(errors or output)[-OUTPUT_SHOWN:].strip()}")
     return output
+
+
+def _end_group(leader):
+    """SIGTERM first: ninja has its compilers in groups of their own, and ends them on that."""
+    deadline = time.monotonic() + GROUP_END_S
+    number = signal.SIGTERM
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(leader.pid, number)
+            leader.poll()
+            time.sleep(POLL_INTERVAL_S)
+            number = signal.SIGKILL if time.monotonic() > deadline else 0
+    leader.wait()
 
 
 def wait_until(condition, timeout_s, what):
