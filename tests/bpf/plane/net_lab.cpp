@@ -86,7 +86,7 @@ void NetLab::client_send(const Bytes& frame) const {
     throw std::runtime_error("the client cannot send");
 }
 
-std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience) const {
+std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience, const Mac& source) const {
   const auto until = std::chrono::steady_clock::now() + patience;
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
@@ -99,7 +99,7 @@ std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience) 
         ::recvfrom(client_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
     if (bytes <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
     frame.resize(static_cast<std::size_t>(bytes));
-    if (comes_from(frame, kVmMac)) return frame;
+    if (comes_from(frame, source)) return frame;
   }
 }
 

@@ -28,8 +28,9 @@ class NetLab {
 
   /// The client's side of the wire, frame by frame.
   void client_send(const Bytes& frame) const;
-  /// The next frame of the VM that the client gets within `patience`.
-  std::optional<Bytes> client_receive(std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
+  /// The next frame of a VM that the client gets within `patience`.
+  std::optional<Bytes> client_receive(std::chrono::milliseconds patience = std::chrono::seconds(2),
+                                      const Mac& source = kVmMac) const;
 
  private:
   std::string name(char host) const;

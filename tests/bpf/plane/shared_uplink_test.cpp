@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <mutex>
+#include <thread>
 
 #include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
@@ -25,6 +28,8 @@ constexpr Mac kOtherMac{0x52, 0x54, 0, 0, 0, 9};
 constexpr std::array<Mac, 2> kMacs{kVmMac, kOtherMac};
 constexpr std::uint32_t kUmemFrames = 16384;
 constexpr milliseconds kQuiet{150};
+/// Frames: more than the packet memory of a VM.
+constexpr unsigned kFlood = 40000;
 
 /// A VM on one host, its guest played by the test.
 struct Guest {
@@ -77,27 +82,37 @@ class SharedUplinkTest : public ::testing::Test {
         config.uplink = "uplink0";
         config.vm_mac = kMacs[i];
         config.vm_id = static_cast<std::uint16_t>(i + 1);
-        auto plane = Plane::create(config, *fabric, *guests[i].tap, [](std::uint32_t, const compare::Diverged&) {});
+        auto plane = Plane::create(config, *fabric, *guests[i].tap,
+                                   [this, i](std::uint32_t, const compare::Diverged&) { on_diverged(i); });
         ASSERT_TRUE(plane) << plane.error().message;
         guests[i].plane = std::move(*plane);
       }
     });
   }
 
-  /// Host b becomes the first VM's secondary.
-  void protect() {
+  /// Host b becomes the VM's secondary.
+  void protect(std::size_t vm = 0) {
     const Bytes seed = pattern(16, 4);
     const auto key = compare::DigestKey::from_seed(std::span<const std::byte, 16>(seed));
-    ASSERT_TRUE(a_[0].plane->pair(key, 1, link_macs_['b']));
-    ASSERT_TRUE(b_[0].plane->pair(key, 1, link_macs_['a']));
-    a_[0].plane->set_hold(20 * kSecond);
-    b_[0].plane->standby();
-    ASSERT_TRUE(b_[0].plane->standby_stop(1));
-    const auto flows = a_[0].plane->begin_epoch(1);
-    a_[0].plane->resume_input();
-    a_[0].plane->commit(1);
-    b_[0].plane->standby_begin(1, flows);
-    a_[0].plane->svm_running(1);
+    const auto id = static_cast<std::uint16_t>(vm + 1);
+    Plane& primary = *a_[vm].plane;
+    Plane& secondary = *b_[vm].plane;
+    ASSERT_TRUE(primary.pair(key, id, link_macs_['b']));
+    ASSERT_TRUE(secondary.pair(key, id, link_macs_['a']));
+    primary.set_hold(20 * kSecond);
+    secondary.standby();
+    ASSERT_TRUE(secondary.standby_stop(1));
+    const auto flows = primary.begin_epoch(1);
+    primary.resume_input();
+    primary.commit(1);
+    secondary.standby_begin(1, flows);
+    primary.svm_running(1);
+  }
+
+  /// The plane's thread calls this.
+  void on_diverged(std::size_t vm) {
+    ++diverged_.at(vm);
+    if (vm == 0) stall_.lock(), stall_.unlock();
   }
 
   /// The host's own stack sends a datagram to the client's, and gets one back.
@@ -137,7 +152,9 @@ class SharedUplinkTest : public ::testing::Test {
   std::optional<NetLab> lab_;
   std::map<char, io::MacAddress> link_macs_;
   std::unique_ptr<Fabric> fabric_a_, fabric_b_;
-  std::array<Guest, 2> a_, b_;
+  std::mutex stall_;  // while it is taken, the first VM's plane waits at its next divergence
+  std::array<std::atomic<int>, 2> diverged_{};
+  std::array<Guest, 2> a_, b_;  // last: their threads use the above
 };
 
 TEST_F(SharedUplinkTest, EachGetsItsOwnAndAllGetWhatIsForAll) {
@@ -194,6 +211,41 @@ TEST_F(SharedUplinkTest, AFailoverOfOneIsNothingToTheOtherNorToTheHost) {
   lab_->client_send(moved);
   EXPECT_EQ(b_[0].receive(kClientMac), moved);
   EXPECT_TRUE(host_reaches_client());
+}
+
+TEST_F(SharedUplinkTest, AFloodOfOneVmIsNothingToTheOther) {
+  for (std::size_t vm = 0; vm < kMacs.size(); ++vm) protect(vm);
+  ASSERT_FALSE(HasFatalFailure());
+  std::unique_lock stalled(stall_);
+  a_[0].plane->set_hold(kMillisecond);  // then a frame without a twin is a divergence
+  a_[0].send(frame(kClientMac, kVmMac, 40));
+  for (int i = 0; i < 200 && diverged_[0] == 0; ++i) std::this_thread::sleep_for(milliseconds(10));
+  ASSERT_EQ(diverged_[0], 1) << "the first VM's plane stands still from here on";
+
+  // Far more than its rings and its memory hold: of its guest, of its twin, and of what the programs leave to it.
+  for (unsigned i = 0; i < kFlood; ++i) {
+    a_[0].send(frame(kClientMac, kVmMac, 41));
+    b_[0].send(frame(kClientMac, kVmMac, 42));
+    if (i % (kFlood / 20) != 0) continue;
+    // Meanwhile the other VM speaks and is spoken to as always.
+    const Bytes said = frame(kClientMac, kOtherMac, i + 1);
+    b_[1].send(said);
+    a_[1].send(said);
+    EXPECT_EQ(lab_->client_receive(std::chrono::seconds(2), kOtherMac), said) << i;
+    const Bytes heard = frame(kOtherMac, kClientMac, i + 2);
+    lab_->client_send(heard);
+    EXPECT_EQ(a_[1].receive(kClientMac), heard) << i;
+    EXPECT_EQ(b_[1].receive(kClientMac), heard) << i;
+  }
+  const auto other = a_[1].plane->stats();
+  for (const auto& losses : {other.tap_losses, other.uplink_losses, other.link_losses})
+    EXPECT_EQ(losses.ring_full + losses.no_chunk + losses.other, 0U);
+  EXPECT_EQ(other.record_frames_lost + other.frames_unsent, 0U);
+  EXPECT_EQ(diverged_[1], 0);
+  stalled.unlock();
+  const auto flooded = a_[0].plane->stats();
+  EXPECT_GT(flooded.tap_losses.ring_full + flooded.tap_losses.no_chunk, 0U) << "or it was no flood";
+  EXPECT_GT(flooded.link_losses.ring_full + flooded.link_losses.no_chunk, 0U) << "or it was no flood";
 }
 
 }  // namespace
