@@ -29,6 +29,9 @@ namespace {
 enum class Role : std::uint8_t { closed, solo, primary, secondary };
 
 constexpr std::size_t kBatch = 64;
+/// Frames of a batch that are brought into the cache ahead of the one at hand: the kernel wrote them on another
+/// processor.
+constexpr std::size_t kAhead = 4;
 /// Rounds of a drain: a guest that stands still can't have filled more than the rings.
 constexpr int kDrainRoundsMax = 4 * static_cast<int>(io::Umem::kRingEntries / kBatch);
 /// The kernel's work on what the guest sent last; a softirq may be put off by a tick or two.
@@ -132,7 +135,11 @@ bool Plane::Impl::pump() {
   const auto each = [&](io::XskSocket& socket, auto&& handle) {
     batch.clear();
     socket.receive(batch, kBatch);
-    for (const auto& frame : batch) handle(frame);
+    for (std::size_t i = 0; i < std::min(kAhead, batch.size()); ++i) port->prefetch(batch[i]);
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      if (i + kAhead < batch.size()) port->prefetch(batch[i + kAhead]);
+      handle(batch[i]);
+    }
     any |= !batch.empty();
     return batch.size();
   };

@@ -9,6 +9,7 @@ namespace twinstep::daemon {
 namespace {
 
 constexpr std::size_t kEthernetBytes = 14;
+constexpr std::size_t kCacheLineBytes = 64;
 
 tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues) {
   return fail(device + " spreads frames over " + std::to_string(queues) +
@@ -199,6 +200,12 @@ ts_frame_meta Port::meta(io::XskSocket::Frame frame) {
   ts_frame_meta meta{};
   std::memcpy(&meta, umem_.bytes(frame.address - sizeof(meta), sizeof(meta)).data(), sizeof(meta));
   return meta;
+}
+
+void Port::prefetch(io::XskSocket::Frame frame) const {
+  const auto front = umem_.bytes(frame.address - sizeof(ts_frame_meta), sizeof(ts_frame_meta) + frame.length);
+  __builtin_prefetch(front.data());
+  __builtin_prefetch(front.data() + kCacheLineBytes);
 }
 
 void Port::send(io::XskSocket& socket, io::XskSocket::Frame frame) {

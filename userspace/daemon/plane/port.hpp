@@ -55,6 +55,8 @@ class Port {
   /// A received frame's bytes, and the metadata that the tap program put in front of them.
   std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_.bytes(frame.address, frame.length); }
   ts_frame_meta meta(io::XskSocket::Frame frame);
+  /// Brings both into the cache, and the headers: another processor wrote them.
+  void prefetch(io::XskSocket::Frame frame) const;
 
   /// Sends a frame; its chunk is given up either way.
   void send(io::XskSocket& socket, io::XskSocket::Frame frame);
