@@ -3,24 +3,21 @@
 #include <gtest/gtest.h>
 
 #include "pair.hpp"
+#include "segments.hpp"
 
 namespace twinstep::compare {
 namespace {
 
 using testing::bytes_of;
+using testing::data;
 using testing::Pair;
+using testing::pure_ack;
 using TestSegment = testing::Segment;
 
 constexpr std::uint8_t kUrg = 0x20;
 constexpr std::uint8_t kEce = 0x40;
 constexpr std::uint8_t kCwr = 0x80;
 
-TestSegment data(std::uint32_t seq, std::string_view text, std::uint32_t ack = 0) {
-  return {.seq = seq, .ack = ack, .payload = bytes_of(text)};
-}
-TestSegment pure_ack(std::uint32_t seq, std::uint32_t ack, std::uint16_t window = 1000) {
-  return {.seq = seq, .ack = ack, .window = window};
-}
 TestSegment syn(std::uint32_t isn) {
   return {.seq = isn, .flags = kSyn, .mss = 1460};
 }
