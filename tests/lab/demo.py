@@ -3,7 +3,6 @@
 """Shows what a client notices when its virtual machine's host is lost: with Twinstep, and with a plain restart."""
 
 import argparse
-import json
 import pathlib
 import random
 import sys
@@ -74,12 +73,7 @@ def main():
     results = [demo.play(name, run) for name, run in plan(arguments)]
     missed = [sentence for result in results for sentence in report.missed_goals(result)]
     print("\n" + report.table(results) + "\n")
-    for sentence in missed:
-        print(f"MISSED {sentence}")
-    if arguments.json:
-        document = {"seed": seed, "scenarios": results, "goals_missed": missed}
-        pathlib.Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 1 if missed else 0
+    return report.conclude({"seed": seed, "scenarios": results}, missed, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 """The virtual lab: a demo of a host that loses power, and the examination of each kernel that the box has."""
 
 import argparse
-import json
-import pathlib
 import sys
 import time
 
@@ -120,15 +118,11 @@ def main():
     if arguments.what == "demo":
         result = play_demo(say)
         missed = report.missed_client_goals(result)
-        document = {"demo": result, "goals_missed": missed}
+        document = {"demo": result}
     else:
         entries, missed = examine_kernels(say)
-        document = {"lab": entries, "goals_missed": missed}
-    for sentence in missed:
-        print(f"MISSED {sentence}")
-    if arguments.json:
-        pathlib.Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 1 if missed else 0
+        document = {"lab": entries}
+    return report.conclude(document, missed, arguments.json)
 
 
 if __name__ == "__main__":

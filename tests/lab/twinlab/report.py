@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the scenarios must show, and the table of what they showed."""
 
+import json
+import pathlib
+
 GAP_MS_LIMIT = 1000
 
 # field, what it must be, in words and as a test: what no client may notice, however slow the lab is
@@ -67,3 +70,13 @@ def table(results):
     rows += [[cell(result) for _, cell in _COLUMNS] for result in results if "error" not in result]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
+
+
+def conclude(document, missed, json_file):
+    """Says what was missed, writes the document with it where asked, and returns the process's exit status."""
+    for sentence in missed:
+        print(f"MISSED {sentence}")
+    if json_file:
+        text = json.dumps(document | {"goals_missed": missed}, indent=2)
+        pathlib.Path(json_file).write_text(text + "\n", encoding="utf-8")
+    return 1 if missed else 0
