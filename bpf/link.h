@@ -11,6 +11,7 @@
 #include "bpf/maps.h"
 #include "bpf/match.h"
 #include "bpf/parse.h"
+#include "bpf/probe.h"
 #include "bpf/quote.h"
 #include "bpf/rewrite.h"
 
@@ -187,11 +188,23 @@ static __always_inline int ts_link_records(struct xdp_md *ctx, __u32 slot, int c
 			       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
 }
 
+/* A probe, encapsulated: bare to the tap, or whole to the socket, where the other host's is answered. */
+static __always_inline int ts_link_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
+{
+	if (path != TS_PROBE_TAP)
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR,
+				       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
+	if (bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)))
+		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR, bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+}
+
 SEC("xdp")
 int ts_link(struct xdp_md *ctx)
 {
 	struct ts_link_frame *frame = (void *)(long)ctx->data;
 	struct ts_slot_config *config;
+	const struct ts_probe *probe;
 	struct ts_link_target target;
 	__u32 *slot;
 
@@ -205,6 +218,9 @@ int ts_link(struct xdp_md *ctx)
 		return XDP_DROP;
 	if (frame->header.abi_version != TS_ABI_VERSION)
 		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
+	probe = ts_probe_of(ctx, sizeof(*frame), config);
+	if (probe)
+		return ts_link_probe(ctx, *slot, probe->path);
 	switch (frame->header.type) {
 	case TS_LINK_MIRROR:
 		return ts_link_mirror(ctx, *slot, config, frame->header.epoch);

@@ -13,6 +13,7 @@
 #include "bpf/maps.h"
 #include "bpf/match.h"
 #include "bpf/parse.h"
+#include "bpf/probe.h"
 #include "bpf/translate.h"
 
 /* The digest of the compared bytes; nothing of more than the program reaches. */
@@ -99,6 +100,14 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }
 
+static __always_inline int ts_tap_probe(__u32 slot, __u32 path)
+{
+	if (path == TS_PROBE_UPLINK)
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR,
+				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
+	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR, bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+}
+
 SEC("xdp")
 int ts_tap(struct xdp_md *ctx)
 {
@@ -109,10 +118,14 @@ int ts_tap(struct xdp_md *ctx)
 	struct ts_segment segment;
 	struct ts_packet packet = {};
 	int is_segment;
+	const struct ts_probe *probe;
 
 	/* A tap that no slot knows has nobody to speak for it. */
 	if (!config)
 		return XDP_DROP;
+	probe = ts_probe_of(ctx, 0, config);
+	if (probe)
+		return ts_tap_probe(*slot, probe->path);
 	if (config->tap_mode == TS_TAP_CLOSED)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))

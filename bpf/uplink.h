@@ -16,6 +16,7 @@
 #include "bpf/encap.h"
 #include "bpf/maps.h"
 #include "bpf/parse.h"
+#include "bpf/probe.h"
 #include "bpf/translate.h"
 
 /* The slot whose MAC the frame is for, or nothing. */
@@ -40,14 +41,34 @@ static __always_inline int ts_uplink_mirror(__u32 slot)
 			       bpf_redirect_map(devices, 0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS));
 }
 
+static __always_inline int ts_uplink_probe(__u32 slot, __u32 path)
+{
+	switch (path) {
+	case TS_PROBE_TAP:
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+	case TS_PROBE_MIRROR_TAP:
+		return ts_probe_mirror(slot, TS_MIRROR_TAP, TS_COUNT_UPLINK_ERROR);
+	case TS_PROBE_LINK:
+		return ts_probe_mirror(slot, TS_MIRROR_LINK, TS_COUNT_UPLINK_ERROR);
+	default:
+		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+				       bpf_redirect_map(&ts_xsk_uplink, slot, XDP_DROP));
+	}
+}
+
 SEC("xdp")
 int ts_uplink(struct xdp_md *ctx)
 {
 	__u32 *slot = ts_inbound_slot(ctx);
 	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
+	const struct ts_probe *probe;
 
 	if (!config || config->uplink_ifindex != ctx->ingress_ifindex)
 		return XDP_PASS;
+	probe = ts_probe_of(ctx, 0, config);
+	if (probe)
+		return ts_uplink_probe(*slot, probe->path);
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);

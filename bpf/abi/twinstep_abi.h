@@ -16,7 +16,7 @@
 #endif
 
 /* Bumped with every incompatible change of this header; the daemons compare it when they meet. */
-#define TS_ABI_VERSION 3
+#define TS_ABI_VERSION 4
 
 /* IEEE 802 local experimental EtherType 1: everything Twinstep sends on the link in raw frames. */
 #define TS_ETHERTYPE 0x88B5
@@ -93,8 +93,9 @@ struct ts_slot_config {
 	__u16 flags;           /* TS_SLOT_* */
 	__u32 uplink_ifindex;  /* the device whose frames are the slot's */
 	__u32 translates;      /* 1: ts_translations holds connections of this slot */
+	__u64 probe;           /* random: what carries it is a frame of the start-up proof. 0: there are none */
 };
-TS_ASSERT_SIZE(struct ts_slot_config, 48);
+TS_ASSERT_SIZE(struct ts_slot_config, 56);
 
 /* ts_slot_config.flags */
 #define TS_SLOT_SHARED 1 /* other VMs of this host use the uplink: what is for them goes to user space, not to the wire */
@@ -110,6 +111,8 @@ enum ts_link_type {
 	TS_LINK_MIRROR = 1,     /* an inbound frame of the client follows, whole */
 	TS_LINK_RECORDS = 2,    /* count records of the SVM's output follow */
 	TS_LINK_FLOW_DELTA = 3, /* one struct ts_flow_delta follows */
+	TS_LINK_PROBE = 4,      /* a probe's frame follows, whole: the answer to a mirrored one */
+	TS_LINK_TYPES
 };
 
 struct ts_link_header {
@@ -131,6 +134,28 @@ struct ts_link_target {
 TS_ASSERT_SIZE(struct ts_link_target, 4);
 
 #define TS_LINK_OVERHEAD_BYTES (14 + 16) /* outer Ethernet header and ts_link_header */
+
+/* Which way the program that sees a frame of the start-up proof sends it. */
+enum ts_probe_path {
+	TS_PROBE_SOCKET = 1,     /* to the AF_XDP socket */
+	TS_PROBE_TAP = 2,        /* to the tap, as a solo VM's input */
+	TS_PROBE_MIRROR_TAP = 3, /* to the tap, as a protected VM's input */
+	TS_PROBE_LINK = 4,       /* encapsulated to the link, as the mirrored copy of that */
+	TS_PROBE_UPLINK = 5,     /* to the uplink, whose program counts and drops it */
+};
+
+/*
+ * A frame of the start-up proof: Ethernet header with the VM's addresses and TS_ETHERTYPE, this, zeros. Programs take it
+ * for one only if its nonce is that of the slot, which no guest and no client knows; else it is a frame like any other.
+ */
+struct ts_probe {
+	__u64 nonce; /* ts_slot_config.probe */
+	__u32 path;  /* enum ts_probe_path */
+	__u32 sequence;
+	__u32 slot; /* of the sender */
+	__u32 reserved;
+};
+TS_ASSERT_SIZE(struct ts_probe, 24);
 
 /* ts_flow_key.vlan: the tag is a provider's (802.1ad) */
 #define TS_VLAN_SERVICE 0x1000
@@ -280,6 +305,8 @@ enum ts_counter {
 	TS_COUNT_LINK_MATCHED,     /* record frame whose connections are all lent: nobody else needs it */
 	TS_COUNT_LINK_DELTAS,      /* flow difference entered */
 	TS_COUNT_LINK_ERROR,
+	TS_COUNT_PROBES,           /* frame of the start-up proof, sent the way it asks for */
+	TS_COUNT_PROBES_OUT,       /* of those, dropped on the uplink's way out (counted in addition) */
 	TS_COUNTERS,
 };
 

@@ -2,13 +2,14 @@
 """A host that runs Twinstep."""
 
 import json
+import pathlib
 import re
 import signal
 import subprocess
 
 from twinlab import guest
 from twinlab.network import GUEST_MAC, LINK_ADDRESSES
-from twinlab.system import LabError, kill, wait_until
+from twinlab.system import LabError, kill, run, wait_until
 
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 10
@@ -116,6 +117,14 @@ class Host:
 
     def thaw_daemon(self):
         self._daemon.send_signal(signal.SIGCONT)
+
+    def bpf_map(self, name):
+        """The kernel's number of the daemon's BPF map of this name, for bpftool."""
+        for file in pathlib.Path(f"/proc/{self._daemon.pid}/fdinfo").iterdir():
+            found = re.search(r"^map_id:\s*(\d+)$", file.read_text(encoding="ascii"), re.MULTILINE)
+            if found and json.loads(run("bpftool", "-j", "map", "show", "id", found[1]))["name"] == name:
+                return found[1]
+        raise LabError(f"twinstepd on host {self.name} has no BPF map {name}")
 
     def kill_all(self):
         """SIGKILL to every process of the host."""

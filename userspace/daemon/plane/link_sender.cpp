@@ -9,7 +9,7 @@
 
 namespace twinstep::daemon {
 
-void LinkSender::send(ts_link_type type, std::uint32_t epoch, std::uint16_t count, std::span<const std::byte> body) {
+void LinkSender::wrap(ts_link_type type, std::uint32_t epoch, std::uint16_t count, std::span<const std::byte> body) {
   const auto& slot = port_.slot();
   ethhdr outer{};
   std::ranges::copy(slot.link_peer_mac, outer.h_dest);
@@ -19,14 +19,29 @@ void LinkSender::send(ts_link_type type, std::uint32_t epoch, std::uint16_t coun
                               .type = static_cast<std::uint8_t>(type),
                               .vm_id = slot.vm_id,
                               .epoch = epoch,
-                              .sequence = sequences_.at(type)++,
+                              .sequence = sequences_.at(type),
                               .count = count,
                               .nic = slot.nic};
   frame_.resize(sizeof(outer) + sizeof(header) + body.size());
   std::memcpy(frame_.data(), &outer, sizeof(outer));
   std::memcpy(frame_.data() + sizeof(outer), &header, sizeof(header));
   std::ranges::copy(body, frame_.begin() + sizeof(outer) + sizeof(header));
+}
+
+void LinkSender::send(ts_link_type type, std::uint32_t epoch, std::uint16_t count, std::span<const std::byte> body) {
+  wrap(type, epoch, count, body);
+  ++sequences_.at(type);
   port_.send_copy(port_.link(), frame_);
+}
+
+std::span<const std::byte> LinkSender::mirrored(std::span<const std::byte> frame) {
+  wrap(TS_LINK_MIRROR, 0, 1, frame);
+  return frame_;
+}
+
+void LinkSender::answer(std::span<const std::byte> probe, std::uint32_t epoch) {
+  send(TS_LINK_PROBE, epoch, 1, probe);
+  port_.link().flush();
 }
 
 void LinkSender::record(const ts_record& record, std::uint32_t epoch) {

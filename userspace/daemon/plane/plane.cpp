@@ -18,6 +18,7 @@
 #include "daemon/plane/link_sender.hpp"
 #include "daemon/plane/port.hpp"
 #include "daemon/plane/primary_side.hpp"
+#include "daemon/plane/prover.hpp"
 #include "daemon/plane/secondary_side.hpp"
 #include "daemon/plane/tcp_edit.hpp"
 #include "daemon/plane/translator.hpp"
@@ -43,6 +44,13 @@ constexpr const char* kMarkMissing =
     "the kernel didn't hand over within 1 s what the guest had sent before it stopped; is the host overloaded?";
 constexpr Nanos kIdleWakeup = 500 * kMillisecond;
 constexpr std::size_t kUnreadDiscarded = 65536;
+
+/// What only the two hosts know of a NIC.
+std::uint64_t probe_nonce(const compare::DigestKey& key, std::uint16_t nic) {
+  compare::FlowKey name{};
+  name.vm_port_be = nic;
+  return key.flow_id(name) | 1;
+}
 
 }  // namespace
 
@@ -73,6 +81,8 @@ struct Plane::Impl {
   void drain();
   bool drain_stopped();
   void return_to_epoch();
+  bool take_probe(io::XskSocket::Frame frame, bool from_link);
+  Result<void> prove_host();
   void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
   void on_uplink_frame(io::XskSocket::Frame frame);
@@ -89,6 +99,8 @@ struct Plane::Impl {
   PrimarySide primary;
   SecondarySide secondary;
   Announcer announcer{*port};
+  Prover prover{*port, sender, tap};
+  bool proving = false;
   Role role = Role::closed;
   bool awaits_mark = false;
   std::uint64_t group_lost = 0;
@@ -190,12 +202,23 @@ void Plane::Impl::return_to_epoch() {
   port->set_epoch(secondary.epoch());
 }
 
+/// Takes a frame that belongs to the start-up proof.
+bool Plane::Impl::take_probe(io::XskSocket::Frame frame, bool from_link) {
+  const std::span<const std::byte> bytes = port->bytes(frame);
+  const std::size_t outer = from_link ? TS_LINK_OVERHEAD_BYTES : 0;
+  if (bytes.size() < outer || !prover.is_probe(bytes.subspan(outer))) return false;
+  prover.on_probe(bytes, from_link);
+  port->umem().give(frame.address);
+  return true;
+}
+
 void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
   if (io::Tap::is_mark(port->bytes(frame))) {
     awaits_mark = false;
     port->umem().give(frame.address);
     return;
   }
+  if (take_probe(frame, false)) return;
   if (role == Role::primary)
     primary.on_output(frame, now);
   else if (role == Role::secondary)
@@ -207,12 +230,14 @@ void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
 }
 
 void Plane::Impl::on_link_frame(io::XskSocket::Frame frame, Nanos now) {
+  if (take_probe(frame, true)) return;
   if (role == Role::primary) primary.on_records(port->bytes(frame), now);
   port->umem().give(frame.address);
 }
 
 void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
-  if (role == Role::primary) primary.on_gated(port->bytes(frame));
+  if (take_probe(frame, false)) return;
+  if (role == Role::primary || proving) primary.on_gated(port->bytes(frame));
   port->umem().give(frame.address);
 }
 
@@ -237,6 +262,22 @@ void Plane::Impl::require_pairing() const {
   if (primary.comparer() == nullptr) throw std::logic_error("the packet plane has no pairing");
 }
 
+/// Clients' frames wait meanwhile: what is in the tap is the proof's.
+Result<void> Plane::Impl::prove_host() {
+  if (role == Role::primary) return fail("the VM is protected");
+  proving = role == Role::solo;
+  if (proving) port->set_uplink_mode(TS_UPLINK_GATED);
+  drain();
+  const auto proven = prover.prove_host([this] { pump(); });
+  for (const auto& frame : prover.take_unread()) port->send_copy(port->input(), frame);
+  primary.deliver_input();
+  if (proving) port->set_uplink_mode(TS_UPLINK_DIRECT);
+  drain();
+  primary.deliver_input();
+  proving = false;
+  return proven;
+}
+
 void Plane::Impl::take_role(Role next) {
   role = next;
   port->inbox().set_open(next == Role::solo || next == Role::primary);
@@ -256,6 +297,8 @@ Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, Fabric& 
   auto port = Port::open(config, fabric, tap);
   if (!port) return tl::unexpected(port.error());
   auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));
+  if (auto begun = impl->call([self = impl.get()] { return self->prover.begin(); }); !begun)
+    return tl::unexpected(begun.error());
   return std::unique_ptr<Plane>(new Plane(std::move(impl)));
 }
 
@@ -265,7 +308,19 @@ Result<void> Plane::pair(const compare::DigestKey& key, std::uint16_t vm_id, io:
     self->key = key;
     self->primary.pair(key);
     self->secondary.pair(key);
+    self->port->set_probe(probe_nonce(key, self->port->slot().nic));
     return self->port->set_peer(vm_id, link_peer_mac);
+  });
+}
+
+Result<void> Plane::prove_host() {
+  return impl_->call([self = impl_.get()] { return self->prove_host(); });
+}
+
+Result<void> Plane::prove_link() {
+  return impl_->call([self = impl_.get()]() -> Result<void> {
+    self->require_pairing();
+    return self->prover.prove_link([self] { self->pump(); });
   });
 }
 

@@ -22,7 +22,8 @@ namespace twinstep::daemon {
 
 struct PlaneConfig {
   std::uint32_t slot = 0;  ///< in the fabric
-  std::string uplink;      ///< device toward the clients; the link's MTU must exceed its by TS_LINK_OVERHEAD_BYTES
+  std::string uplink;      ///< device toward the clients; the link's MTU must exceed its by two VLAN tags and
+                           ///< TS_LINK_OVERHEAD_BYTES
   io::MacAddress vm_mac{};
   io::MacAddress link_peer_mac{};
   std::uint16_t vm_id = 0;
@@ -89,6 +90,13 @@ class Plane {
   /// A new pairing: its digest key, the VM's number on the link, the other end's address. Forgets the last pairing's
   /// comparison. Not while frames are held.
   Result<void> pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac);
+
+  /// The start-up proof: a frame goes every way between tap, uplink, link and this plane, and comes out. The guest
+  /// stands still and isn't protected; it sees nothing of it, nor does the network. An Error names the way, and what
+  /// may be done.
+  Result<void> prove_host();
+  /// The same over the link and back, also for the largest frame, once both hosts have paired. The guest may run.
+  Result<void> prove_link();
 
   // Gate and roles
   void direct();   ///< solo: frames pass both ways, in XDP

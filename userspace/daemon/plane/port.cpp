@@ -10,14 +10,15 @@ namespace {
 
 constexpr std::size_t kEthernetBytes = 14;
 constexpr std::size_t kCacheLineBytes = 64;
+constexpr unsigned kTagsBytes = 8;
 
 tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues) {
   return fail(device + " spreads frames over " + std::to_string(queues) +
               " queues and Twinstep reads one; run: ethtool -L " + device + " combined 1");
 }
 
-/// The mirrored copy of the uplink's largest frame must fit the link, which otherwise drops it without a word. One
-/// queue, because an AF_XDP socket serves one.
+/// The mirrored copy of the uplink's largest frame, with two VLAN tags (802.1ad) beside the MTU, must fit the link,
+/// which otherwise drops it without a word. One queue, because an AF_XDP socket serves one.
 Result<void> check_devices(const std::string& uplink, const std::string& link) {
   for (const auto& device : {uplink, link}) {
     const auto queues = io::device_rx_queues(device);
@@ -28,7 +29,7 @@ Result<void> check_devices(const std::string& uplink, const std::string& link) {
   if (!uplink_mtu) return tl::unexpected(uplink_mtu.error());
   const auto link_mtu = io::device_mtu(link);
   if (!link_mtu) return tl::unexpected(link_mtu.error());
-  const unsigned needed = *uplink_mtu + TS_LINK_OVERHEAD_BYTES;
+  const unsigned needed = *uplink_mtu + kTagsBytes + TS_LINK_OVERHEAD_BYTES;
   if (*link_mtu < needed)
     return fail("the MTU of the link " + link + " is " + std::to_string(*link_mtu) + ", but frames of the uplink " +
                 uplink + " need " + std::to_string(needed) + " there; run: ip link set " + link + " mtu " +
@@ -194,6 +195,16 @@ void Port::set_epoch(std::uint32_t epoch) {
 void Port::set_translates(bool translates) {
   view_.slot.translates = translates ? 1 : 0;
   apply();
+}
+
+void Port::set_probe(std::uint64_t nonce) {
+  view_.slot.probe = nonce;
+  apply();
+}
+
+Result<void> Port::arrive(io::XdpRole role, std::span<const std::byte> frame) {
+  const FabricDevice& device = role == io::XdpRole::uplink ? *uplink_device_ : *link_device_;
+  return programs().arrive(role, device.attachment.mode, device.ifindex, frame);
 }
 
 ts_frame_meta Port::meta(io::XskSocket::Frame frame) {

@@ -51,6 +51,10 @@ class Port {
   void set_translates(bool translates);
   Result<void> set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac);
   const ts_slot_config& slot() const { return view_.slot; }
+  /// What frames of the start-up proof carry from here on; not 0.
+  void set_probe(std::uint64_t nonce);
+  /// A frame arrives at a device, as if it came from outside.
+  Result<void> arrive(io::XdpRole role, std::span<const std::byte> frame);
 
   /// A received frame's bytes, and the metadata that the tap program put in front of them.
   std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_.bytes(frame.address, frame.length); }

@@ -158,6 +158,7 @@ void Vm::carry_out(const session::LiveSync& /*effect*/) {
 Result<void> Vm::prepare_sync() {
   const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
   if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
+  if (const auto proven = guest_->plane().prove_link(); !proven) return proven;
   if (const auto ready = guest_->become_primary(epoch_bytes_max(), page_hash_key(pairing_.digest_seed)); !ready)
     return ready;
   auto sockets = io::connect_page_streams(host_.config.link.address, host_.config.peer.address,
@@ -327,6 +328,8 @@ Result<void> Vm::prepare_standby() {
                 " differ between the hosts: make memory, mac, nic_model, vhost_net and qemu_args equal");
   }
   if (const auto started = start_guest(true); !started) return started;
+  // Its VM stands still.
+  if (const auto proven = guest_->plane().prove_host(); !proven) return proven;
   if (guest_->machine_type() != asked.machine_type) {
     return fail("QEMU's machine types differ: " + asked.machine_type + " there, " + guest_->machine_type() +
                 " here; install the same QEMU, or name a versioned machine type in qemu_args");

@@ -128,6 +128,13 @@ Result<void> Guest::open_machine() {
   return {};
 }
 
+Result<void> Guest::prove_host() {
+  if (const auto stopped = stop(); !stopped) return stopped;
+  const auto proven = plane_->prove_host();
+  const auto resumed = resume();
+  return proven ? resumed : proven;
+}
+
 Result<void> Guest::stop() {
   return qemu::stop(qemu_.qmp(), kQmpTimeout);
 }

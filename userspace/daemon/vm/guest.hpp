@@ -43,6 +43,8 @@ class Guest {
   /// This host's end of the link.
   const io::MacAddress& link_mac() const { return link_mac_; }
 
+  /// Plane::prove_host(), for which a VM that runs is stopped, some milliseconds unless it fails.
+  Result<void> prove_host();
   Result<void> stop();
   Result<void> resume();
   /// The stopped VM's device state; valid until the next call.

@@ -12,9 +12,10 @@ using nlohmann::json;
 
 /// Names of enum ts_counter's values, in their order.
 constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
-    "tap_held",       "tap_direct",      "tap_local",    "tap_matched",   "tap_closed",   "tap_error",
-    "uplink_tap",     "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error", "link_delivered",
-    "link_rewritten", "link_stale",      "link_records", "link_matched",  "link_deltas",  "link_error"};
+    "tap_held",     "tap_direct",     "tap_local",       "tap_matched",  "tap_closed",
+    "tap_error",    "uplink_tap",     "uplink_mirrored", "uplink_gated", "uplink_closed",
+    "uplink_error", "link_delivered", "link_rewritten",  "link_stale",   "link_records",
+    "link_matched", "link_deltas",    "link_error",      "probes",       "probes_out"};
 
 unsigned port_number(std::uint16_t port_be) {
   return static_cast<unsigned>(((port_be & 0xff) << 8) | (port_be >> 8));

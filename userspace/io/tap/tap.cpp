@@ -18,6 +18,8 @@ namespace twinstep::io {
 namespace {
 
 constexpr std::size_t kFrameBytesMax = 4096;
+/// Of a frame with two VLAN tags; a device allows for one by itself.
+constexpr unsigned kTagBytes = 4;
 
 /// Bytes of the virtio header in front of each frame. QEMU chooses its size when the guest's driver starts.
 std::size_t header_bytes(const UniqueFd& fd) {
@@ -56,7 +58,7 @@ Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes, GuestOffloa
   request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (stage_wanted ? IFF_VNET_HDR : 0));
   if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return fail_os("cannot create tap " + name);
   turn_ipv6_off(name);
-  if (auto done = set_device_mtu(name, mtu_bytes); !done) return tl::unexpected(done.error());
+  if (auto done = set_device_mtu(name, mtu_bytes + kTagBytes); !done) return tl::unexpected(done.error());
   std::optional<OffloadStage> stage;
   if (stage_wanted) {
     auto made = OffloadStage::create(name, mtu_bytes);
@@ -67,11 +69,14 @@ Result<Tap> Tap::create(const std::string& name, unsigned mtu_bytes, GuestOffloa
   return Tap(name, mtu_bytes, std::move(fd), std::move(stage));
 }
 
+bool Tap::send_as_guest(std::span<const std::byte> frame) const {
+  std::vector<std::byte> bytes(stage_ ? header_bytes(fd_) : 0);
+  bytes.insert(bytes.end(), frame.begin(), frame.end());
+  return ::write(fd_.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+}
+
 bool Tap::send_mark() const {
-  if (!stage_) return false;
-  std::vector<std::byte> frame(header_bytes(fd_) + kMarkBytes);
-  std::ranges::copy(make_mark(), frame.end() - kMarkBytes);
-  return ::write(fd_.get(), frame.data(), frame.size()) == static_cast<ssize_t>(frame.size());
+  return stage_ && send_as_guest(make_mark());
 }
 
 bool Tap::is_mark(std::span<const std::byte> frame) {

@@ -41,6 +41,8 @@ class Tap {
   /// For QEMU's `-netdev tap,fd=`: to be passed on without close-on-exec.
   int fd() const { return fd_.get(); }
 
+  /// Sends a frame as if the guest had. False: the tap doesn't take it.
+  bool send_as_guest(std::span<const std::byte> frame) const;
   /// Sends a mark as if the guest had: it follows all that the guest has sent to output(). False: nothing to wait for,
   /// without offloads a frame is there when the guest's write returns.
   bool send_mark() const;

@@ -175,6 +175,24 @@ Result<XdpAttachment> XdpPrograms::attach(XdpRole role, const std::string& devic
                  " (see `ip link`: is another XDP program there?)");
 }
 
+Result<void> XdpPrograms::arrive(XdpRole role, XdpMode mode, int ifindex, std::span<const std::byte> frame) const {
+  const auto* program = mode == XdpMode::native ? impl_->program(role) : impl_->skeleton->progs.ts_arrive;
+  xdp_md context{};
+  context.data_end = static_cast<std::uint32_t>(frame.size());
+  context.ingress_ifindex = static_cast<std::uint32_t>(ifindex);
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  options.data_in = frame.data();
+  options.data_size_in = context.data_end;
+  options.ctx_in = &context;
+  options.ctx_size_in = sizeof(context);
+  options.repeat = 1;
+  options.batch_size = 1;
+  options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+  if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) != 0)
+    return fail_os(std::string("cannot make a frame arrive at the ") + to_string(role));
+  return {};
+}
+
 Result<void> XdpPrograms::set_digest_key(std::uint32_t slot, const compare::DigestKey& key) {
   if (auto done = put(impl_->skeleton->maps.ts_digest_keys, slot, key.table()); !done) return done;
   return impl_->set_match_secret(slot, key);
@@ -189,7 +207,10 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
   ts_mac mac{};
   std::copy(devices.vm_mac.begin(), devices.vm_mac.end(), mac.bytes);
   return put(maps.ts_taps, slot, device_entry(devices.tap_ifindex, kNoProgram))
-      .and_then([&] { return put(maps.ts_uplinks, slot, device_entry(devices.uplink_ifindex, kNoProgram)); })
+      .and_then([&] {
+        return put(maps.ts_uplinks, slot,
+                   device_entry(devices.uplink_ifindex, bpf_program__fd(impl_->skeleton->progs.ts_uplink_egress)));
+      })
       .and_then([&] { return impl_->set_mirror(slot, devices.tap_ifindex, devices.link_ifindex); })
       .and_then([&] { return put(maps.ts_ifindex_slot, devices.output_ifindex, slot); })
       .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
@@ -197,6 +218,10 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
 
 Result<void> XdpPrograms::set_socket(XdpRole role, std::uint32_t slot, int socket_fd) {
   return put(impl_->sockets(role), slot, socket_fd);
+}
+
+void XdpPrograms::remove_socket(XdpRole role, std::uint32_t slot) {
+  drop(impl_->sockets(role), slot);
 }
 
 Result<void> XdpPrograms::add_target(const ts_link_target& target, std::uint32_t slot) {
@@ -214,9 +239,8 @@ void XdpPrograms::clear_slot(std::uint32_t slot, const SlotDevices& devices) {
   drop(maps.ts_mac_slot, mac);
   drop(maps.ts_ifindex_slot, devices.output_ifindex);
   [[maybe_unused]] const auto closed = put(maps.ts_slots, slot, ts_slot_config{});
-  for (const auto* map :
-       {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link, maps.ts_taps, maps.ts_uplinks, maps.ts_mirrors})
-    drop(map, slot);
+  for (const auto role : {XdpRole::tap, XdpRole::uplink, XdpRole::link}) remove_socket(role, slot);
+  for (const auto* map : {maps.ts_taps, maps.ts_uplinks, maps.ts_mirrors}) drop(map, slot);
   clear_flows(slot);
   for (const auto& key : keys_of_slot(maps.ts_translations, slot)) drop(maps.ts_translations, key);
 }

@@ -46,6 +46,11 @@ class XdpPrograms {
   /// error names it.
   Result<XdpAttachment> attach(XdpRole role, const std::string& device, bool native);
 
+  /// Makes a frame arrive at a device, as if it came from outside, and have the role's program there run on it. mode:
+  /// as attached. At most kArrivingBytesMax bytes. That nothing comes of it is no error.
+  Result<void> arrive(XdpRole role, XdpMode mode, int ifindex, std::span<const std::byte> frame) const;
+  static constexpr std::size_t kArrivingBytesMax = 3072;
+
   /// Digests of the slot's later frames are under this key.
   Result<void> set_digest_key(std::uint32_t slot, const compare::DigestKey& key);
 
@@ -60,6 +65,8 @@ class XdpPrograms {
   Result<void> set_devices(std::uint32_t slot, const SlotDevices& devices);
   /// The AF_XDP socket that takes the slot's frames of this role's device.
   Result<void> set_socket(XdpRole role, std::uint32_t slot, int socket_fd);
+  /// No socket takes them any more.
+  void remove_socket(XdpRole role, std::uint32_t slot);
   /// Frames on the link for `target` are the slot's.
   Result<void> add_target(const ts_link_target& target, std::uint32_t slot);
   void remove_target(const ts_link_target& target);

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plane_fixture.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+namespace twinstep::test {
+namespace {
+
+constexpr std::uint32_t kUmemFrames = 16384;
+constexpr unsigned kMtu = 1500;
+
+}  // namespace
+
+void Guest::send(const Bytes& frame) const {
+  ASSERT_EQ(::write(tap->fd(), frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
+}
+
+std::optional<Bytes> Guest::receive(const Mac& source, std::chrono::milliseconds patience) const {
+  for (;;) {
+    pollfd entry{tap->fd(), POLLIN, 0};
+    if (::poll(&entry, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
+    Bytes frame(4096);
+    const auto bytes = ::read(tap->fd(), frame.data(), frame.size());
+    if (bytes <= 0) return std::nullopt;
+    frame.resize(static_cast<std::size_t>(bytes));
+    if (comes_from(frame, source)) return frame;
+  }
+}
+
+void PlaneFixture::SetUp() {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: CAP_NET_ADMIN and CAP_BPF for namespaces and XDP";
+  lab_.emplace();
+  ASSERT_EQ(lab_->failure(), "");
+}
+
+void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const daemon::OnDiverged& on_diverged) {
+  lab_->in(name, [&] {
+    host.guests.clear();
+    host.fabric.reset();  // a host has one
+    const auto mac = io::device_mac("link0");
+    ASSERT_TRUE(mac) << mac.error().message;
+    host.link_mac = *mac;
+    std::vector<daemon::FabricNic> nics;
+    for (const Mac& each : macs) nics.push_back({"uplink0", each, kUmemFrames});
+    auto fabric = daemon::Fabric::create("link0", nics);
+    ASSERT_TRUE(fabric) << fabric.error().message;
+    host.fabric = std::move(*fabric);
+    for (std::uint16_t i = 0; i < macs.size(); ++i) {
+      auto tap = io::Tap::create("tap" + std::to_string(i), kMtu, io::GuestOffloads::off);
+      ASSERT_TRUE(tap) << tap.error().message;
+      Guest& guest = host.guests.emplace_back();
+      guest.tap.emplace(std::move(*tap));
+    }
+    for (std::uint16_t i = 0; i < macs.size(); ++i) {
+      daemon::PlaneConfig config;
+      config.slot = i;
+      config.uplink = "uplink0";
+      config.vm_mac = macs[i];
+      config.vm_id = static_cast<std::uint16_t>(kFirstVmId + i);
+      auto plane = daemon::Plane::create(config, *host.fabric, *host.guests[i].tap, on_diverged);
+      ASSERT_TRUE(plane) << plane.error().message;
+      host.guests[i].plane = std::move(*plane);
+    }
+  });
+}
+
+void PlaneFixture::pair(const Host& primary, const Host& secondary, std::size_t vm, unsigned seed) {
+  const Bytes bytes = pattern(16, seed);
+  const auto key = compare::DigestKey::from_seed(std::span<const std::byte, 16>(bytes));
+  const auto id = static_cast<std::uint16_t>(kFirstVmId + vm);
+  ASSERT_TRUE(primary.guests[vm].plane->pair(key, id, secondary.link_mac));
+  ASSERT_TRUE(secondary.guests[vm].plane->pair(key, id, primary.link_mac));
+  primary.guests[vm].plane->set_hold(20 * kSecond);  // no stall may come between a test's steps
+}
+
+void PlaneFixture::checkpoint(std::uint32_t epoch, const Guest& primary, const Guest& secondary) {
+  secondary.plane->standby_stop(epoch);
+  const auto flows = primary.plane->begin_epoch(epoch);
+  primary.plane->resume_input();
+  primary.plane->commit(epoch);
+  secondary.plane->standby_begin(epoch, flows);
+  primary.plane->svm_running(epoch);
+}
+
+}  // namespace twinstep::test

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "daemon/plane/fabric.hpp"
+#include "daemon/plane/plane.hpp"
+#include "net_lab.hpp"
+
+namespace twinstep::test {
+
+/// A VM on one host, its guest played by the test.
+struct Guest {
+  std::optional<io::Tap> tap;
+  std::unique_ptr<daemon::Plane> plane;
+
+  void send(const Bytes& frame) const;
+  /// The next frame from `source`; the switch has a word of its own now and then.
+  std::optional<Bytes> receive(const Mac& source = kClientMac,
+                               std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
+};
+
+struct Host {
+  std::unique_ptr<daemon::Fabric> fabric;
+  std::vector<Guest> guests;  // after the fabric, which they use
+  io::MacAddress link_mac{};
+};
+
+/// Two hosts in a lab, with planes that the test drives as two daemons would.
+class PlaneFixture : public ::testing::Test {
+ protected:
+  static constexpr std::chrono::milliseconds kQuiet{150};
+  static constexpr std::uint16_t kFirstVmId = 7;
+
+  /// A lab, or a skip.
+  void SetUp() override;
+
+  /// Gives the host, anew, a VM for each address, all behind its one uplink; their numbers follow kFirstVmId.
+  void start(char name, Host& host, std::span<const Mac> macs, const daemon::OnDiverged& on_diverged = ignore);
+  static void ignore(std::uint32_t /*epoch*/, const compare::Diverged& /*diverged*/) {}
+
+  /// The VMs of one number become a pair. seed: of its key.
+  static void pair(const Host& primary, const Host& secondary, std::size_t vm, unsigned seed = 4);
+  /// A whole checkpoint.
+  static void checkpoint(std::uint32_t epoch, const Guest& primary, const Guest& secondary);
+
+  std::optional<NetLab> lab_;
+};
+
+}  // namespace twinstep::test
