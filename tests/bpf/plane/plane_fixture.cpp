@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint32_t kUmemFrames = 16384;
 constexpr unsigned kMtu = 1500;
+constexpr std::size_t kLentFlowsMax = 16;
 
 }  // namespace
 
@@ -16,7 +17,7 @@ void Guest::send(const Bytes& frame) const {
   ASSERT_EQ(::write(tap->fd(), frame.data(), frame.size()), static_cast<ssize_t>(frame.size()));
 }
 
-std::optional<Bytes> Guest::receive(const Mac& source, std::chrono::milliseconds patience) const {
+std::optional<Bytes> Guest::receive_from(const Mac& source, std::chrono::milliseconds patience) const {
   for (;;) {
     pollfd entry{tap->fd(), POLLIN, 0};
     if (::poll(&entry, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
@@ -34,7 +35,7 @@ void PlaneFixture::SetUp() {
   ASSERT_EQ(lab_->failure(), "");
 }
 
-void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const daemon::OnDiverged& on_diverged) {
+void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const OnVmDiverged& on_diverged) {
   lab_->in(name, [&] {
     host.guests.clear();
     host.fabric.reset();  // a host has one
@@ -58,7 +59,10 @@ void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const
       config.uplink = "uplink0";
       config.vm_mac = macs[i];
       config.vm_id = static_cast<std::uint16_t>(kFirstVmId + i);
-      auto plane = daemon::Plane::create(config, *host.fabric, *host.guests[i].tap, on_diverged);
+      config.limits.lent_flows_max = kLentFlowsMax;
+      auto plane = daemon::Plane::create(
+          config, *host.fabric, *host.guests[i].tap,
+          [i, on_diverged](std::uint32_t /*epoch*/, const compare::Diverged& diverged) { on_diverged(i, diverged); });
       ASSERT_TRUE(plane) << plane.error().message;
       host.guests[i].plane = std::move(*plane);
     }
@@ -75,7 +79,7 @@ void PlaneFixture::pair(const Host& primary, const Host& secondary, std::size_t 
 }
 
 void PlaneFixture::checkpoint(std::uint32_t epoch, const Guest& primary, const Guest& secondary) {
-  secondary.plane->standby_stop(epoch);
+  ASSERT_TRUE(secondary.plane->standby_stop(epoch));
   const auto flows = primary.plane->begin_epoch(epoch);
   primary.plane->resume_input();
   primary.plane->commit(epoch);

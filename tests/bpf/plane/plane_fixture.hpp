@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,12 +20,16 @@ namespace twinstep::test {
 /// A VM on one host, its guest played by the test.
 struct Guest {
   std::optional<io::Tap> tap;
-  std::unique_ptr<daemon::Plane> plane;
+  std::unique_ptr<daemon::Plane> plane;  // after the tap, which it uses
 
   void send(const Bytes& frame) const;
   /// The next frame from `source`; the switch has a word of its own now and then.
-  std::optional<Bytes> receive(const Mac& source = kClientMac,
-                               std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
+  std::optional<Bytes> receive_from(const Mac& source,
+                                    std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
+  /// The client's next.
+  std::optional<Bytes> receive(std::chrono::milliseconds patience = std::chrono::seconds(2)) const {
+    return receive_from(kClientMac, patience);
+  }
 };
 
 struct Host {
@@ -42,9 +47,13 @@ class PlaneFixture : public ::testing::Test {
   /// A lab, or a skip.
   void SetUp() override;
 
+  /// Which VM of its host, counted from 0.
+  using OnVmDiverged = std::function<void(std::size_t vm, const compare::Diverged& diverged)>;
+
   /// Gives the host, anew, a VM for each address, all behind its one uplink; their numbers follow kFirstVmId.
-  void start(char name, Host& host, std::span<const Mac> macs, const daemon::OnDiverged& on_diverged = ignore);
-  static void ignore(std::uint32_t /*epoch*/, const compare::Diverged& /*diverged*/) {}
+  /// on_diverged: called by a plane's thread.
+  void start(char name, Host& host, std::span<const Mac> macs, const OnVmDiverged& on_diverged = ignore);
+  static void ignore(std::size_t /*vm*/, const compare::Diverged& /*diverged*/) {}
 
   /// The VMs of one number become a pair. seed: of its key.
   static void pair(const Host& primary, const Host& secondary, std::size_t vm, unsigned seed = 4);

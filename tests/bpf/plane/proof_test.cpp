@@ -72,8 +72,8 @@ TEST_F(ProofTest, AllWaysAreProvenAndNobodyElseSeesIt) {
   EXPECT_TRUE(host) << host.error().message;
   const auto link = prove_link();
   EXPECT_TRUE(link) << link.error().message;
-  EXPECT_FALSE(a().receive(kVmMac, kQuiet));
-  EXPECT_FALSE(b().receive(kVmMac, kQuiet));
+  EXPECT_FALSE(a().receive_from(kVmMac, kQuiet));
+  EXPECT_FALSE(b().receive_from(kVmMac, kQuiet));
   EXPECT_FALSE(lab_->client_receive(kQuiet));
   const auto counts = a().plane->stats().xdp.count;
   EXPECT_GE(counts[TS_COUNT_PROBES], 8U);
