@@ -185,7 +185,7 @@ static __always_inline int ts_link_records(struct xdp_md *ctx, __u32 slot, int c
 	if (current && !ts_match_records(ctx, slot, count))
 		return ts_end(slot, TS_COUNT_LINK_MATCHED, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
-			       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
+			       ts_to_socket(ctx, &ts_xsk_link, slot));
 }
 
 /* A probe, encapsulated: bare to the tap, or whole to the socket, where the other host's is answered. */
@@ -193,7 +193,7 @@ static __always_inline int ts_link_probe(struct xdp_md *ctx, __u32 slot, __u32 p
 {
 	if (path != TS_PROBE_TAP)
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_link, slot, XDP_DROP));
+				       ts_to_socket(ctx, &ts_xsk_link, slot));
 	if (bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)))
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR, bpf_redirect_map(&ts_taps, slot, XDP_DROP));

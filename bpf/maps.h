@@ -108,10 +108,10 @@ struct {
 	__type(value, __u32);
 } ts_mirror_sequence SEC(".maps");
 
-/* AF_XDP sockets by slot, one map per device: a socket only takes frames of the device it is bound to. */
+/* AF_XDP sockets by slot and receive queue, one map per device: a socket only takes frames of the queue it is bound to. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, TS_SLOTS_MAX);
+	__uint(max_entries, TS_SLOTS_MAX * TS_QUEUES_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } ts_xsk_tap SEC(".maps"), ts_xsk_uplink SEC(".maps"), ts_xsk_link SEC(".maps");
@@ -119,6 +119,14 @@ struct {
 static __always_inline struct ts_slot_config *ts_slot(__u32 slot)
 {
 	return bpf_map_lookup_elem(&ts_slots, &slot);
+}
+
+/* To the slot's socket on the queue that the frame came by. Fails if it has none there. */
+static __always_inline long ts_to_socket(const struct xdp_md *ctx, void *sockets, __u32 slot)
+{
+	__u32 queue = ctx->rx_queue_index;
+
+	return queue < TS_QUEUES_MAX ? bpf_redirect_map(sockets, slot * TS_QUEUES_MAX + queue, XDP_DROP) : XDP_DROP;
 }
 
 /* Counts the frame and returns what becomes of it. */

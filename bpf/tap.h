@@ -79,7 +79,7 @@ static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, const str
 	if (ts_prefix_meta(ctx, packet, config->epoch, try.acc))
 		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
-			       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+			       ts_to_socket(ctx, &ts_xsk_tap, slot));
 }
 
 static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
@@ -92,7 +92,7 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 		if (ts_digest_packet(ctx, slot, packet, acc) || ts_prefix_meta(ctx, packet, config->epoch, acc))
 			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 		return ts_end_redirect(slot, TS_COUNT_TAP_LOCAL, TS_COUNT_TAP_ERROR,
-				       bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+				       ts_to_socket(ctx, &ts_xsk_tap, slot));
 	}
 	if (ts_translate_out(ctx, packet, translation))
 		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
@@ -100,12 +100,12 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }
 
-static __always_inline int ts_tap_probe(__u32 slot, __u32 path)
+static __always_inline int ts_tap_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
 {
 	if (path == TS_PROBE_UPLINK)
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR,
 				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
-	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR, bpf_redirect_map(&ts_xsk_tap, slot, XDP_DROP));
+	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR, ts_to_socket(ctx, &ts_xsk_tap, slot));
 }
 
 SEC("xdp")
@@ -125,7 +125,7 @@ int ts_tap(struct xdp_md *ctx)
 		return XDP_DROP;
 	probe = ts_probe_of(ctx, 0, config);
 	if (probe)
-		return ts_tap_probe(*slot, probe->path);
+		return ts_tap_probe(ctx, *slot, probe->path);
 	if (config->tap_mode == TS_TAP_CLOSED)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))

@@ -41,7 +41,7 @@ static __always_inline int ts_uplink_mirror(__u32 slot)
 			       bpf_redirect_map(devices, 0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS));
 }
 
-static __always_inline int ts_uplink_probe(__u32 slot, __u32 path)
+static __always_inline int ts_uplink_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
 {
 	switch (path) {
 	case TS_PROBE_TAP:
@@ -53,7 +53,7 @@ static __always_inline int ts_uplink_probe(__u32 slot, __u32 path)
 		return ts_probe_mirror(slot, TS_MIRROR_LINK, TS_COUNT_UPLINK_ERROR);
 	default:
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_uplink, slot, XDP_DROP));
+				       ts_to_socket(ctx, &ts_xsk_uplink, slot));
 	}
 }
 
@@ -68,7 +68,7 @@ int ts_uplink(struct xdp_md *ctx)
 		return XDP_PASS;
 	probe = ts_probe_of(ctx, 0, config);
 	if (probe)
-		return ts_uplink_probe(*slot, probe->path);
+		return ts_uplink_probe(ctx, *slot, probe->path);
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
@@ -80,7 +80,7 @@ int ts_uplink(struct xdp_md *ctx)
 		return ts_uplink_mirror(*slot);
 	case TS_UPLINK_GATED:
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_GATED, TS_COUNT_UPLINK_ERROR,
-				       bpf_redirect_map(&ts_xsk_uplink, *slot, XDP_DROP));
+				       ts_to_socket(ctx, &ts_xsk_uplink, *slot));
 	default:
 		return ts_end(*slot, TS_COUNT_UPLINK_CLOSED, XDP_DROP);
 	}

@@ -24,6 +24,9 @@
 /* One VM NIC has one slot; all maps are indexed by it. */
 #define TS_SLOTS_MAX 64
 
+/* Receive queues of an uplink or a link. */
+#define TS_QUEUES_MAX 16
+
 /* The digest's window in one program run: payload beyond it is digested by user space. */
 #define TS_DIGEST_BYTES_MAX 2048
 #define TS_DIGEST_WORDS (TS_DIGEST_BYTES_MAX / 4)

@@ -52,7 +52,8 @@ void ProgramTest::SetUp() {
   const auto& maps = skeleton_->maps;
   put(maps.ts_digest_keys, kSlot, key_->table());
   const bpf_devmap_val device{.ifindex = kLoopback, .bpf_prog = {.fd = -1}};
-  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link}) put(sockets, kSlot, umem_->fd());
+  for (const auto* sockets : {maps.ts_xsk_tap, maps.ts_xsk_uplink, maps.ts_xsk_link})
+    put(sockets, kSlot * TS_QUEUES_MAX, umem_->fd());
   for (const auto* devices : {maps.ts_taps, maps.ts_uplinks}) put(devices, kSlot, device);
   put(maps.ts_ifindex_slot, kLoopback, kSlot);
   ts_mac mac{};

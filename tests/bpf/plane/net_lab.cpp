@@ -17,19 +17,22 @@
 
 namespace twinstep::test {
 
-NetLab::NetLab() : prefix_("ts-plane" + std::to_string(::getpid())) {
+NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())) {
+  const auto number = std::to_string(options.queues);
+  const std::string queues = " numrxqueues " + number + " numtxqueues " + number + " ";
   const auto in_ns = [this](char host) { return "ip -n " + name(host) + " "; };
   for (const char host : {'a', 'b', 's'}) {
     run("ip netns add " + name(host));
     run("ip netns exec " + name(host) +
         " sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
   }
-  run(in_ns('a') + "link add link0 mtu 1600 type veth peer name link0 mtu 1600 netns " + name('b'));
+  run(in_ns('a') + "link add link0 mtu 1600" + queues + "type veth peer name link0 mtu 1600" + queues + "netns " +
+      name('b'));
   run(in_ns('s') + "link add switch type bridge");
   run(in_ns('s') + "link set switch up");
   for (const char host : {'a', 'b'}) {
     const std::string port = std::string("port-") + host;
-    run(in_ns(host) + "link add uplink0 type veth peer name " + port + " netns " + name('s'));
+    run(in_ns(host) + "link add uplink0" + queues + "type veth peer name " + port + queues + " netns " + name('s'));
     // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
     run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
     // But the client is to see the frames as they are on the wire.
@@ -38,7 +41,7 @@ NetLab::NetLab() : prefix_("ts-plane" + std::to_string(::getpid())) {
     run(in_ns(host) + "link set uplink0 up");
     run(in_ns(host) + "link set link0 up");
   }
-  run(in_ns('s') + "link add client type veth peer name port-c");
+  run(in_ns('s') + "link add client" + queues + "type veth peer name port-c" + queues);
   run(in_ns('s') + "link set port-c master switch up");
   run(in_ns('s') + "link set client up");
   if (!failure_.empty()) return;
@@ -79,6 +82,11 @@ void NetLab::in(char host, const std::function<void()>& work) const {
     work();
   }).join();
   if (thrown) std::rethrow_exception(thrown);
+}
+
+void NetLab::run_on(char host, const std::string& command) const {
+  if (std::system(("ip netns exec " + name(host) + " sh -c '" + command + "'").c_str()) != 0)
+    throw std::runtime_error("failed: " + command);
 }
 
 void NetLab::client_send(const Bytes& frame) const {

@@ -15,7 +15,10 @@ namespace twinstep::test {
 /// a link `link0` to the other, and the switch with the client at it.
 class NetLab {
  public:
-  NetLab();
+  struct Options {
+    unsigned queues = 1;  ///< of every device, each way
+  };
+  explicit NetLab(const Options& options);
   ~NetLab();
   NetLab(const NetLab&) = delete;
   NetLab& operator=(const NetLab&) = delete;
@@ -25,6 +28,9 @@ class NetLab {
 
   /// Runs `work` in a host's namespace. host: 'a', 'b', or 's' for the switch. Threads that it starts stay there.
   void in(char host, const std::function<void()>& work) const;
+
+  /// Runs a shell command in a host's namespace; throws if it fails.
+  void run_on(char host, const std::string& command) const;
 
   /// The client's side of the wire, frame by frame.
   void client_send(const Bytes& frame) const;

@@ -134,7 +134,7 @@ class OffloadTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root: CAP_NET_ADMIN and CAP_BPF for namespaces and XDP";
-    lab_.emplace();
+    lab_.emplace(NetLab::Options{});
     ASSERT_EQ(lab_->failure(), "");
     lab_->in('a', [&] {
       auto tap = io::Tap::create("tap", 1500, io::GuestOffloads::on);

@@ -31,7 +31,7 @@ std::optional<Bytes> Guest::receive_from(const Mac& source, std::chrono::millise
 
 void PlaneFixture::SetUp() {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: CAP_NET_ADMIN and CAP_BPF for namespaces and XDP";
-  lab_.emplace();
+  lab_.emplace(options_);
   ASSERT_EQ(lab_->failure(), "");
 }
 

@@ -60,6 +60,7 @@ class PlaneFixture : public ::testing::Test {
   /// A whole checkpoint.
   static void checkpoint(std::uint32_t epoch, const Guest& primary, const Guest& secondary);
 
+  NetLab::Options options_;  ///< of the lab; to be set in a constructor
   std::optional<NetLab> lab_;
 };
 

@@ -137,7 +137,7 @@ TEST_F(ProofTest, AWrongSocketIsNamed) {
   for (const auto& [role, name] : {std::pair{io::XdpRole::tap, "from the tap tap0 to twinstepd"},
                                    std::pair{io::XdpRole::uplink, "from the uplink uplink0 to twinstepd"},
                                    std::pair{io::XdpRole::link, "from the link link0 to twinstepd"}}) {
-    a_.fabric->programs().remove_socket(role, 0);
+    a_.fabric->programs().remove_sockets(role, 0);
     const auto proven = prove_host();
     ASSERT_FALSE(proven) << name;
     EXPECT_THAT(proven.error().message, HasSubstr(name));

@@ -59,14 +59,14 @@ class Lab:
     # How much longer than planned a stream may take.
     patience_s = 60
 
-    def __init__(self, build_directory=None, wire=False):
+    def __init__(self, build_directory=None, wire=False, queues=1):
         require_root()
         remove_leftovers()
         self.binaries = Binaries(build_directory or default_build_directory())
         self.binaries.require(self.binaries.client)
         self.image = GuestImage()
         self.name = f"ts-{os.getpid()}-{next(_numbers)}"
-        self.network = Network(self.name, wire)
+        self.network = Network(self.name, wire, queues)
         self._registry = Registry(self.name, self.network.namespaces())
         self.directory = self._registry.directory
 

@@ -35,7 +35,9 @@ HOSTS = ("a", "b")
 class Network:
     """The four namespaces and the veth pairs between them."""
 
-    def __init__(self, prefix, wire=False):
+    def __init__(self, prefix, wire=False, queues=1):
+        """queues: of each device between the client and the hosts, and of the link, each way."""
+        self._queues = ("numrxqueues", queues, "numtxqueues", queues)
         self.client = Namespace(f"{prefix}-client")
         self.switch = Namespace(f"{prefix}-switch")
         self.hosts = {host: Namespace(f"{prefix}-{host}") for host in HOSTS}
@@ -99,7 +101,8 @@ class Network:
         _add_bridge(self.switch, "br0")
 
     def _plug_into_switch(self, namespace, device, port):
-        self.switch.run("ip", "link", "add", port, "type", "veth", "peer", "name", device, "netns", namespace.name)
+        self.switch.run("ip", "link", "add", port, *self._queues, "type", "veth", "peer", "name", device, *self._queues,
+                        "netns", namespace.name)
         self.switch.run("ip", "link", "set", port, "master", "br0", "up")
         namespace.run("ip", "link", "set", device, "up")
         _prepare_for_xdp(self.switch, port)
@@ -110,8 +113,8 @@ class Network:
             self._create_wire()
         else:
             a, b = self.hosts["a"], self.hosts["b"]
-            a.run("ip", "link", "add", "link-a", "mtu", LINK_MTU, "type", "veth", "peer", "name", "link-b", "mtu",
-                  LINK_MTU, "netns", b.name)
+            a.run("ip", "link", "add", "link-a", "mtu", LINK_MTU, *self._queues, "type", "veth", "peer", "name",
+                  "link-b", "mtu", LINK_MTU, *self._queues, "netns", b.name)
         for host, namespace in self.hosts.items():
             device = f"link-{host}"
             namespace.run("ip", "address", "add", str(LINK_ADDRESSES[host]), "dev", device)

@@ -10,8 +10,19 @@ namespace twinstep::daemon {
 namespace {
 
 constexpr std::uint32_t kRing = io::Umem::kRingEntries;
+/// Frames that a socket on one of several queues may have waiting: with two queues a device takes the memory of one.
+constexpr std::uint32_t kSharedRing = kRing / 2;
 /// What a NIC's sockets on link and uplink receive into lies in these devices' pools.
 constexpr std::uint32_t kInDevicePools = 2 * kRing;
+
+/// One that isn't there yet has one queue.
+std::uint32_t queues_to_reserve(const std::string& device) {
+  return std::min<std::uint32_t>(io::device_rx_queues(device).value_or(1), TS_QUEUES_MAX);
+}
+
+std::string set_queues(const std::string& device, std::uint32_t queues) {
+  return "ethtool -L " + device + " combined " + std::to_string(queues) + " (or rx " + std::to_string(queues) + ")";
+}
 
 }  // namespace
 
@@ -25,8 +36,8 @@ Result<std::unique_ptr<Fabric>> Fabric::create(const std::string& link, const st
   return self;
 }
 
-/// A pool for each slot, then one for each device: a ring's worth for each NIC that uses it, so that a NIC whose thread
-/// lags behind leaves the others theirs, and one more on offer.
+/// A pool for each slot, then one for each queue of each device: a ring's worth for each NIC that uses it, so that a
+/// NIC whose thread lags behind leaves the others theirs, and one more on offer.
 Result<void> Fabric::reserve_memory() {
   std::map<std::string, std::uint32_t> users{{link_, static_cast<std::uint32_t>(nics_.size())}};
   std::vector<std::uint32_t> pools;
@@ -38,9 +49,15 @@ Result<void> Fabric::reserve_memory() {
     pools.push_back(nic.umem_frames - kInDevicePools);
   }
   for (const auto& [device, count] : users) {
-    const std::uint32_t chunks = (count + 1) * kRing;
-    places_[device] = Place{.pool = pools.size(), .chunks = chunks, .users = 0, .device = {}};
-    pools.push_back(chunks);
+    const std::uint32_t queues = queues_to_reserve(device);
+    const std::uint32_t ring = queues > 1 ? kSharedRing : kRing;
+    const std::uint32_t chunks = (count + 1) * ring;
+    places_[device] = Place{.first_pool = pools.size(),
+                            .queues = queues,
+                            .rings = {.fill_entries = std::bit_ceil(chunks), .receive_entries = ring},
+                            .users = 0,
+                            .device = {}};
+    pools.insert(pools.end(), queues, chunks);
   }
   auto umem = io::Umem::create(pools);
   if (!umem) return tl::unexpected(umem.error());
@@ -71,6 +88,27 @@ void Fabric::close(Place& place) {
   if (--place.users == 0) place.device.reset();
 }
 
+Result<std::vector<std::unique_ptr<io::DeviceQueue>>> Fabric::open_queues(const std::string& name, const Place& place) {
+  const auto count = io::device_rx_queues(name);
+  if (!count) return tl::unexpected(count.error());
+  const std::string spreads = name + " spreads frames over " + std::to_string(*count) + " queues and ";
+  if (*count > TS_QUEUES_MAX)
+    return fail(spreads + "Twinstep reads " + std::to_string(TS_QUEUES_MAX) +
+                " at most; run: " + set_queues(name, TS_QUEUES_MAX));
+  if (*count > place.queues)
+    return fail(spreads + "had " + std::to_string(place.queues) +
+                " when twinstepd started; restart it, or run: " + set_queues(name, place.queues));
+  std::vector<std::unique_ptr<io::DeviceQueue>> queues;
+  for (std::uint32_t number = 0; number < *count; ++number) {
+    auto& pool = umem_->pool(place.first_pool + number);
+    pool.reclaim();
+    auto queue = io::DeviceQueue::open(*umem_, pool, name, number, place.rings);
+    if (!queue) return tl::unexpected(queue.error());
+    queues.push_back(std::move(*queue));
+  }
+  return queues;
+}
+
 Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::string& name, bool native,
                                                    const Place& place) {
   auto device = std::make_unique<FabricDevice>();
@@ -81,11 +119,9 @@ Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::
   auto attachment = programs_.attach(role, name, native);
   if (!attachment) return tl::unexpected(attachment.error());
   device->attachment = std::move(*attachment);
-  auto& pool = umem_->pool(place.pool);
-  pool.reclaim();
-  auto queue = io::DeviceQueue::open(*umem_, pool, name, 0, std::bit_ceil(place.chunks));
-  if (!queue) return tl::unexpected(queue.error());
-  device->queue = std::move(*queue);
+  auto queues = open_queues(name, place);
+  if (!queues) return tl::unexpected(queues.error());
+  device->queues = std::move(*queues);
   return device;
 }
 

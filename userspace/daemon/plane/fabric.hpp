@@ -40,7 +40,7 @@ struct FabricDevice {
   std::string name;
   int ifindex = 0;
   io::XdpAttachment attachment;
-  std::unique_ptr<io::DeviceQueue> queue;
+  std::vector<std::unique_ptr<io::DeviceQueue>> queues;  ///< all that the device receives on, by number
 };
 
 /// What all packet planes of a host share: the XDP programs with their maps, the packet memory, and the devices. A NIC
@@ -53,8 +53,8 @@ class Fabric {
   Fabric(const Fabric&) = delete;
   Fabric& operator=(const Fabric&) = delete;
 
-  /// A device in use: its program is attached and its queue open until the last user lets go. An uplink must not be
-  /// opened before the link, which decides how the uplinks can be driven.
+  /// A device in use: its program is attached and its queues are open until the last user lets go. An uplink must not
+  /// be opened before the link, which decides how the uplinks can be driven.
   Result<std::shared_ptr<FabricDevice>> open_link() { return open(io::XdpRole::link, link_, true); }
   Result<std::shared_ptr<FabricDevice>> open_uplink(const std::string& uplink, const FabricDevice& link);
 
@@ -73,10 +73,11 @@ class Fabric {
   bool pass_on(std::uint32_t slot, std::span<const std::byte> frame);
 
  private:
-  /// Of one device: which pool its frames are received into, and the device while it is in use.
+  /// Of one device: which pools its frames are received into, one for each queue, and the device while it is in use.
   struct Place {
-    std::size_t pool = 0;
-    std::uint32_t chunks = 0;
+    std::size_t first_pool = 0;
+    std::uint32_t queues = 0;
+    io::DeviceQueue::Rings rings;
     std::size_t users = 0;
     std::unique_ptr<FabricDevice> device;
   };
@@ -84,6 +85,7 @@ class Fabric {
       : programs_(std::move(programs)), link_(std::move(link)), nics_(std::move(nics)) {}
   Result<void> reserve_memory();
   Result<std::shared_ptr<FabricDevice>> open(io::XdpRole role, const std::string& name, bool native);
+  Result<std::vector<std::unique_ptr<io::DeviceQueue>>> open_queues(const std::string& name, const Place& place);
   Result<std::unique_ptr<FabricDevice>> make(io::XdpRole role, const std::string& name, bool native,
                                              const Place& place);
   void close(Place& place);

@@ -5,7 +5,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -61,6 +60,7 @@ struct Plane::Impl {
         port(std::move(opened)),
         primary(*port, sender, translator, config, std::move(on_diverged)),
         secondary(*port, sender, translator, config),
+        sources(all_sources()),
         thread([this] { run(); }) {}
 
   ~Impl() {
@@ -75,6 +75,7 @@ struct Plane::Impl {
     return commands.call(std::move(work));
   }
 
+  std::vector<pollfd> all_sources();
   void run();
   void wait();
   bool pump();
@@ -108,6 +109,7 @@ struct Plane::Impl {
   std::vector<io::XskSocket::Frame> batch;
 
   CommandQueue commands;
+  std::vector<pollfd> sources;  // whatever the thread waits for
   std::atomic<bool> stopping = false;
   std::thread thread;  // last: it uses all of the above
 };
@@ -124,20 +126,26 @@ void Plane::Impl::run() {
   }
 }
 
+std::vector<pollfd> Plane::Impl::all_sources() {
+  std::vector<pollfd> all;
+  const auto add = [&](int fd) { all.push_back({fd, POLLIN, 0}); };
+  add(port->tap().fd());
+  for (const auto* sockets : {&port->uplinks(), &port->links()})
+    for (const auto& socket : *sockets) add(socket->fd());
+  add(port->group().fd());
+  add(port->inbox().fd());
+  add(commands.fd());
+  return all;
+}
+
 void Plane::Impl::wait() {
   Nanos until = io::monotonic_ns() + kIdleWakeup;
   if (const auto next = announcer.next()) until = std::min(until, *next);
   if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
     if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
-  std::array<pollfd, 6> entries{{{port->tap().fd(), POLLIN, 0},
-                                 {port->uplink().fd(), POLLIN, 0},
-                                 {port->link().fd(), POLLIN, 0},
-                                 {port->group().fd(), POLLIN, 0},
-                                 {port->inbox().fd(), POLLIN, 0},
-                                 {commands.fd(), POLLIN, 0}}};
   const Nanos left = std::max<Nanos>(until - io::monotonic_ns(), 0);
   const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
-  ::ppoll(entries.data(), entries.size(), &timeout, nullptr);
+  ::ppoll(sources.data(), sources.size(), &timeout, nullptr);
 }
 
 /// One batch of each socket. Returns whether there was anything.
@@ -156,9 +164,9 @@ bool Plane::Impl::pump() {
     return batch.size();
   };
   // Records first: output that they already allow need not be held.
-  each(port->link(), [&](const auto& frame) { on_link_frame(frame, now); });
+  for (const auto& socket : port->links()) each(*socket, [&](const auto& frame) { on_link_frame(frame, now); });
   const std::size_t outputs = each(port->tap(), [&](const auto& frame) { on_tap_frame(frame, now); });
-  each(port->uplink(), [&](const auto& frame) { on_uplink_frame(frame); });
+  for (const auto& socket : port->uplinks()) each(*socket, [&](const auto& frame) { on_uplink_frame(frame); });
   for (const auto& frame : port->inbox().take()) {
     on_input(frame);
     any = true;
@@ -458,8 +466,8 @@ PlaneStats Plane::stats() {
     if (self->primary.comparer() != nullptr) stats.compare = self->primary.stats();
     stats.xdp = self->port->counters();
     stats.tap_losses = self->port->tap().losses();
-    stats.uplink_losses = self->port->uplink().losses();
-    stats.link_losses = self->port->link().losses();
+    stats.uplink_losses = Port::losses(self->port->uplinks());
+    stats.link_losses = Port::losses(self->port->links());
     stats.frames_unsent = self->port->frames_unsent();
     self->group_lost += self->port->group().take_lost();
     stats.inbound_dropped = self->primary.inbound_dropped() + self->group_lost + self->port->inbox().dropped();

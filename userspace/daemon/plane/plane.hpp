@@ -70,6 +70,7 @@ struct NicView {
   std::string output;  ///< the device with the guest's whole frames; the tap itself without guest offloads
   io::GuestOffloads guest_offloads{};
   io::XdpMode uplink_mode{}, link_mode{}, tap_mode{};
+  std::size_t uplink_queues = 0, link_queues = 0;  ///< that receive, with a socket each
   ts_slot_config slot{};
 };
 

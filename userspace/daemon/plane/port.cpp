@@ -12,19 +12,9 @@ constexpr std::size_t kEthernetBytes = 14;
 constexpr std::size_t kCacheLineBytes = 64;
 constexpr unsigned kTagsBytes = 8;
 
-tl::unexpected<Error> too_many_queues(const std::string& device, unsigned queues) {
-  return fail(device + " spreads frames over " + std::to_string(queues) +
-              " queues and Twinstep reads one; run: ethtool -L " + device + " combined 1");
-}
-
 /// The mirrored copy of the uplink's largest frame, with two VLAN tags (802.1ad) beside the MTU, must fit the link,
-/// which otherwise drops it without a word. One queue, because an AF_XDP socket serves one.
-Result<void> check_devices(const std::string& uplink, const std::string& link) {
-  for (const auto& device : {uplink, link}) {
-    const auto queues = io::device_rx_queues(device);
-    if (!queues) return tl::unexpected(queues.error());
-    if (*queues > 1) return too_many_queues(device, *queues);
-  }
+/// which otherwise drops it without a word.
+Result<void> check_mtu(const std::string& uplink, const std::string& link) {
   const auto uplink_mtu = io::device_mtu(uplink);
   if (!uplink_mtu) return tl::unexpected(uplink_mtu.error());
   const auto link_mtu = io::device_mtu(link);
@@ -50,7 +40,7 @@ Result<void> check_memory(const PlaneConfig& config, const io::ChunkPool& chunks
 
 Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap) {
   if (auto checked = check_memory(config, fabric.chunks(config.slot)); !checked) return tl::unexpected(checked.error());
-  if (auto checked = check_devices(config.uplink, fabric.link()); !checked) return tl::unexpected(checked.error());
+  if (auto checked = check_mtu(config.uplink, fabric.link()); !checked) return tl::unexpected(checked.error());
 
   std::unique_ptr<Port> self(new Port(fabric, config.slot));
   self->umem_.reclaim();
@@ -95,11 +85,11 @@ Result<void> Port::open_devices() {
 
   const auto tap = io::device_index(view_.tap);
   if (!tap) return tl::unexpected(tap.error());
-  tap_device_.ifindex = *tap;
+  tap_ifindex_ = *tap;
   if (view_.output != view_.tap) {
     auto queue = open_queue(view_.tap, io::DeviceQueue::Use::send);
     if (!queue) return tl::unexpected(queue.error());
-    tap_device_.queue = std::move(*queue);
+    input_queue_ = std::move(*queue);
   }
   const auto output = io::device_index(view_.output);
   if (!output) return tl::unexpected(output.error());
@@ -110,16 +100,18 @@ Result<void> Port::open_devices() {
   output_device_.attachment = std::move(*attachment);
   auto queue = open_queue(view_.output, io::DeviceQueue::Use::both);
   if (!queue) return tl::unexpected(queue.error());
-  output_device_.queue = std::move(*queue);
+  output_device_.queues.push_back(std::move(*queue));
 
   view_.link_mode = link_device_->attachment.mode;
   view_.uplink_mode = uplink_device_->attachment.mode;
   view_.tap_mode = output_device_.attachment.mode;
+  view_.uplink_queues = uplink_device_->queues.size();
+  view_.link_queues = link_device_->queues.size();
   return {};
 }
 
 Result<std::unique_ptr<io::DeviceQueue>> Port::open_queue(const std::string& device, io::DeviceQueue::Use use) {
-  return io::DeviceQueue::open(fabric_.umem(), umem_, device, 0, io::Umem::kRingEntries, use);
+  return io::DeviceQueue::open(fabric_.umem(), umem_, device, 0, {}, use);
 }
 
 Result<void> Port::set_devices() {
@@ -132,7 +124,7 @@ Result<void> Port::set_devices() {
       std::min<std::size_t>(*link_mtu + kEthernetBytes, io::Umem::kChunkBytes - io::Umem::kHeadroomBytes);
   view_.slot.uplink_ifindex = static_cast<std::uint32_t>(uplink_device_->ifindex);
 
-  devices_ = {.tap_ifindex = tap_device_.ifindex,
+  devices_ = {.tap_ifindex = tap_ifindex_,
               .output_ifindex = output_device_.ifindex,
               .uplink_ifindex = uplink_device_->ifindex,
               .link_ifindex = link_device_->ifindex,
@@ -141,25 +133,49 @@ Result<void> Port::set_devices() {
   return programs().set_devices(slot_, devices_);
 }
 
-Result<void> Port::open_sockets() {
-  const auto open_one = [this](io::XdpRole role, const FabricDevice& device,
-                               std::unique_ptr<io::XskSocket>& socket) -> Result<void> {
-    auto opened = io::XskSocket::open(*device.queue, umem_);
+Result<std::unique_ptr<io::XskSocket>> Port::open_socket(io::XdpRole role, io::DeviceQueue& queue) {
+  auto opened = io::XskSocket::open(queue, umem_);
+  if (!opened) return opened;
+  if (auto set = programs().set_socket(role, slot_, queue.queue(), (*opened)->fd()); !set)
+    return tl::unexpected(set.error());
+  return opened;
+}
+
+Result<void> Port::open_sockets_on(io::XdpRole role, const FabricDevice& device, Sockets& sockets) {
+  for (const auto& queue : device.queues) {
+    auto opened = open_socket(role, *queue);
     if (!opened) return tl::unexpected(opened.error());
-    socket = std::move(*opened);
-    return programs().set_socket(role, slot_, socket->fd());
-  };
+    sockets.push_back(std::move(*opened));
+  }
+  return {};
+}
+
+Result<void> Port::open_sockets() {
   auto group = io::GroupSocket::open(view_.uplink, devices_.vm_mac);
   if (!group) return tl::unexpected(group.error());
   group_ = std::move(*group);
-  if (tap_device_.queue) {
-    auto opened = io::XskSocket::open(*tap_device_.queue, umem_);
+  if (input_queue_) {
+    auto opened = io::XskSocket::open(*input_queue_, umem_);
     if (!opened) return tl::unexpected(opened.error());
     input_ = std::move(*opened);
   }
-  return open_one(io::XdpRole::tap, output_device_, tap_)
-      .and_then([&] { return open_one(io::XdpRole::uplink, *uplink_device_, uplink_); })
-      .and_then([&] { return open_one(io::XdpRole::link, *link_device_, link_); });
+  auto tap = open_socket(io::XdpRole::tap, *output_device_.queues.front());
+  if (!tap) return tl::unexpected(tap.error());
+  tap_ = std::move(*tap);
+  return open_sockets_on(io::XdpRole::uplink, *uplink_device_, uplinks_).and_then([&] {
+    return open_sockets_on(io::XdpRole::link, *link_device_, links_);
+  });
+}
+
+Result<void> Port::check_queues() const {
+  for (const FabricDevice* device : {uplink_device_.get(), link_device_.get()}) {
+    const auto queues = io::device_rx_queues(device->name);
+    if (!queues) return tl::unexpected(queues.error());
+    if (*queues > device->queues.size())
+      return fail(device->name + " spreads frames over " + std::to_string(*queues) + " queues, of which " +
+                  std::to_string(device->queues.size()) + " are read; restart twinstepd");
+  }
+  return {};
 }
 
 Result<void> Port::set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac) {
@@ -235,11 +251,22 @@ bool Port::pass_on(std::span<const std::byte> bytes) {
 
 void Port::emit(io::XskSocket::Frame frame) {
   if (pass_on(bytes(frame))) return umem_.give(frame.address);
-  send(*uplink_, frame);
+  send(uplink(), frame);
 }
 
 void Port::emit_copy(std::span<const std::byte> bytes) {
-  if (!pass_on(bytes)) send_copy(*uplink_, bytes);
+  if (!pass_on(bytes)) send_copy(uplink(), bytes);
+}
+
+io::XskSocket::Losses Port::losses(const Sockets& sockets) {
+  io::XskSocket::Losses sum;
+  for (const auto& socket : sockets) {
+    const auto losses = socket->losses();
+    sum.ring_full += losses.ring_full;
+    sum.no_chunk += losses.no_chunk;
+    sum.other += losses.other;
+  }
+  return sum;
 }
 
 ts_counters Port::counters() const {

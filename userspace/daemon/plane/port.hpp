@@ -31,8 +31,15 @@ class Port {
   io::XskSocket& tap() { return *tap_; }
   /// Sends what the guest gets.
   io::XskSocket& input() { return input_ ? *input_ : *tap_; }
-  io::XskSocket& uplink() { return *uplink_; }
-  io::XskSocket& link() { return *link_; }
+  /// Send. All by one queue, or the NIC could put one frame before another.
+  io::XskSocket& uplink() { return *uplinks_[slot_ % uplinks_.size()]; }
+  io::XskSocket& link() { return *links_[slot_ % links_.size()]; }
+  /// Receive, one on each queue. A NIC keeps a flow on one queue.
+  using Sockets = std::vector<std::unique_ptr<io::XskSocket>>;
+  const Sockets& uplinks() const { return uplinks_; }
+  const Sockets& links() const { return links_; }
+  /// Whether the devices still have the queues that they had when the sockets were opened.
+  Result<void> check_queues() const;
   /// Group-addressed frames of the uplink.
   io::GroupSocket& group() { return *group_; }
   /// The slot's share of the packet memory.
@@ -70,6 +77,7 @@ class Port {
   void emit_copy(std::span<const std::byte> bytes);
   /// What other VMs of this host sent to this one.
   LocalInbox& inbox() { return inbox_; }
+  static io::XskSocket::Losses losses(const Sockets& sockets);
   ts_counters counters() const;
   std::uint64_t frames_unsent() const { return frames_unsent_; }
 
@@ -82,6 +90,8 @@ class Port {
   Result<std::unique_ptr<io::DeviceQueue>> open_queue(const std::string& device, io::DeviceQueue::Use use);
   Result<void> set_devices();
   Result<void> open_sockets();
+  Result<void> open_sockets_on(io::XdpRole role, const FabricDevice& device, Sockets& sockets);
+  Result<std::unique_ptr<io::XskSocket>> open_socket(io::XdpRole role, io::DeviceQueue& queue);
   void apply();
   bool pass_on(std::span<const std::byte> bytes);
 
@@ -90,12 +100,15 @@ class Port {
   io::ChunkPool& umem_;
   std::uint32_t slot_;
   std::shared_ptr<FabricDevice> link_device_, uplink_device_;
-  FabricDevice tap_device_, output_device_;  // one queue for both, in the output, without guest offloads
+  int tap_ifindex_ = 0;
+  FabricDevice output_device_;
+  std::unique_ptr<io::DeviceQueue> input_queue_;  // with guest offloads, where the tap's output is another device
   io::XdpPrograms::SlotDevices devices_;
   std::optional<io::Reception> reception_;  // of the VM's frames on the uplink
   std::unique_ptr<io::GroupSocket> group_;
-  std::unique_ptr<io::XskSocket> tap_, uplink_, link_;  // after the devices, whose queues they use
-  std::unique_ptr<io::XskSocket> input_;                // with guest offloads, where the tap's output is another device
+  std::unique_ptr<io::XskSocket> tap_;    // after the devices, whose queues they use
+  std::unique_ptr<io::XskSocket> input_;  // on input_queue_
+  Sockets uplinks_, links_;
   NicView view_;
   std::size_t link_frame_bytes_max_ = 0;
   std::uint64_t frames_unsent_ = 0;

@@ -189,6 +189,7 @@ std::vector<Prover::Way> Prover::ways_from_devices() {
 }
 
 Result<void> Prover::prove_host(const Pump& pump) {
+  if (auto checked = port_.check_queues(); !checked) return checked;
   read_tap();
   for (const auto& way : ways_from_tap())
     if (auto proven = prove(way, pump); !proven) return proven;

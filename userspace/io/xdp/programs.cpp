@@ -216,12 +216,13 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
       .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
 }
 
-Result<void> XdpPrograms::set_socket(XdpRole role, std::uint32_t slot, int socket_fd) {
-  return put(impl_->sockets(role), slot, socket_fd);
+Result<void> XdpPrograms::set_socket(XdpRole role, std::uint32_t slot, std::uint32_t queue, int socket_fd) {
+  return put(impl_->sockets(role), slot * TS_QUEUES_MAX + queue, socket_fd);
 }
 
-void XdpPrograms::remove_socket(XdpRole role, std::uint32_t slot) {
-  drop(impl_->sockets(role), slot);
+void XdpPrograms::remove_sockets(XdpRole role, std::uint32_t slot) {
+  for (std::uint32_t queue = 0; queue < TS_QUEUES_MAX; ++queue)
+    drop(impl_->sockets(role), slot * TS_QUEUES_MAX + queue);
 }
 
 Result<void> XdpPrograms::add_target(const ts_link_target& target, std::uint32_t slot) {
@@ -239,7 +240,7 @@ void XdpPrograms::clear_slot(std::uint32_t slot, const SlotDevices& devices) {
   drop(maps.ts_mac_slot, mac);
   drop(maps.ts_ifindex_slot, devices.output_ifindex);
   [[maybe_unused]] const auto closed = put(maps.ts_slots, slot, ts_slot_config{});
-  for (const auto role : {XdpRole::tap, XdpRole::uplink, XdpRole::link}) remove_socket(role, slot);
+  for (const auto role : {XdpRole::tap, XdpRole::uplink, XdpRole::link}) remove_sockets(role, slot);
   for (const auto* map : {maps.ts_taps, maps.ts_uplinks, maps.ts_mirrors}) drop(map, slot);
   clear_flows(slot);
   for (const auto& key : keys_of_slot(maps.ts_translations, slot)) drop(maps.ts_translations, key);

@@ -63,10 +63,11 @@ class XdpPrograms {
   };
   /// Makes the devices known: which frames are the slot's, and where they go. slot: 0 to TS_SLOTS_MAX - 1.
   Result<void> set_devices(std::uint32_t slot, const SlotDevices& devices);
-  /// The AF_XDP socket that takes the slot's frames of this role's device.
-  Result<void> set_socket(XdpRole role, std::uint32_t slot, int socket_fd);
-  /// No socket takes them any more.
-  void remove_socket(XdpRole role, std::uint32_t slot);
+  /// The AF_XDP socket that takes the slot's frames of one receive queue of this role's device. queue: below
+  /// TS_QUEUES_MAX.
+  Result<void> set_socket(XdpRole role, std::uint32_t slot, std::uint32_t queue, int socket_fd);
+  /// No socket takes them any more, on any queue.
+  void remove_sockets(XdpRole role, std::uint32_t slot);
   /// Frames on the link for `target` are the slot's.
   Result<void> add_target(const ts_link_target& target, std::uint32_t slot);
   void remove_target(const ts_link_target& target);

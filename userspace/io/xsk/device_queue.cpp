@@ -16,20 +16,20 @@ constexpr std::uint32_t kUnusedRingEntries = 64;
 }  // namespace
 
 Result<std::unique_ptr<DeviceQueue>> DeviceQueue::open(Umem& umem, ChunkPool& pool, const std::string& device,
-                                                       std::uint32_t queue, std::uint32_t fill_entries, Use use) {
+                                                       std::uint32_t queue, const Rings& rings, Use use) {
   const auto id = umem.new_queue_id();
   if (!id) return fail("too many queues of devices are open for AF_XDP");
-  std::unique_ptr<DeviceQueue> self(new DeviceQueue(umem, pool, device, queue, *id));
-  if (auto done = self->bind(fill_entries); !done) return tl::unexpected(done.error());
+  std::unique_ptr<DeviceQueue> self(new DeviceQueue(umem, pool, device, queue, rings, *id));
+  if (auto done = self->bind(); !done) return tl::unexpected(done.error());
   if (use == Use::both) self->refill();
   return self;
 }
 
-Result<void> DeviceQueue::bind(std::uint32_t fill_entries) {
+Result<void> DeviceQueue::bind() {
   socket_.reset(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket_) return fail_os("cannot open an AF_XDP socket (needs CAP_NET_RAW)");
   const auto rings =
-      fill_.open(socket_.get(), XDP_UMEM_FILL_RING, fill_entries)
+      fill_.open(socket_.get(), XDP_UMEM_FILL_RING, rings_.fill_entries)
           .and_then([&] { return completion_.open(socket_.get(), XDP_UMEM_COMPLETION_RING, Umem::kRingEntries); })
           .and_then([&] { return set_ring(socket_.get(), XDP_TX_RING, kUnusedRingEntries); });
   if (!rings) return rings;

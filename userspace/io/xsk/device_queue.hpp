@@ -20,12 +20,18 @@ class DeviceQueue {
  public:
   enum class Use : std::uint8_t { both, send };  ///< send: it receives nothing and takes no chunks to receive into
 
-  /// pool: what frames are received into. fill_entries: of the fill ring, a power of two; as many as the pool's chunks
-  /// if several VMs' sockets are here: then no VM can take more than its own ring's worth of them, and the others'
-  /// frames still find chunks. umem and pool must outlive the queue.
+  /// Sizes of rings, powers of two.
+  struct Rings {
+    /// Chunks on offer to receive into. As many as the pool's if several VMs' sockets are here: then no VM can take
+    /// more than its own ring's worth of them, and the others' frames still find chunks.
+    std::uint32_t fill_entries = Umem::kRingEntries;
+    /// Frames that wait in one socket.
+    std::uint32_t receive_entries = Umem::kRingEntries;
+  };
+
+  /// pool: what frames are received into. umem and pool must outlive the queue.
   static Result<std::unique_ptr<DeviceQueue>> open(Umem& umem, ChunkPool& pool, const std::string& device,
-                                                   std::uint32_t queue, std::uint32_t fill_entries,
-                                                   Use use = Use::both);
+                                                   std::uint32_t queue, const Rings& rings, Use use = Use::both);
   ~DeviceQueue();
   DeviceQueue(const DeviceQueue&) = delete;
   DeviceQueue& operator=(const DeviceQueue&) = delete;
@@ -38,18 +44,20 @@ class DeviceQueue {
   const std::string& device() const { return device_; }
   std::uint32_t queue() const { return queue_; }
   std::uint8_t id() const { return id_; }
+  std::uint32_t receive_entries() const { return rings_.receive_entries; }
   /// The socket that others on this queue share the rings with.
   int fd() const { return socket_.get(); }
 
  private:
-  DeviceQueue(Umem& umem, ChunkPool& pool, std::string device, std::uint32_t queue, std::uint8_t id)
-      : umem_(umem), pool_(pool), device_(std::move(device)), queue_(queue), id_(id) {}
-  Result<void> bind(std::uint32_t fill_entries);
+  DeviceQueue(Umem& umem, ChunkPool& pool, std::string device, std::uint32_t queue, const Rings& rings, std::uint8_t id)
+      : umem_(umem), pool_(pool), device_(std::move(device)), queue_(queue), rings_(rings), id_(id) {}
+  Result<void> bind();
 
   Umem& umem_;
   ChunkPool& pool_;
   std::string device_;
   std::uint32_t queue_;
+  Rings rings_;
   std::uint8_t id_;
   UniqueFd socket_;
   std::mutex mutex_;  // guards both rings, and pool_ unless that is a VM's, of whose thread all refills are

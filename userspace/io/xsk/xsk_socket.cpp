@@ -41,7 +41,7 @@ Result<std::unique_ptr<XskSocket>> XskSocket::open(DeviceQueue& queue, ChunkPool
 Result<void> XskSocket::bind() {
   socket_.reset(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket_) return fail_os("cannot open an AF_XDP socket (needs CAP_NET_RAW)");
-  const auto rings = receive_.open(fd(), XDP_RX_RING, Umem::kRingEntries).and_then([&] {
+  const auto rings = receive_.open(fd(), XDP_RX_RING, queue_.receive_entries()).and_then([&] {
     return transmit_.open(fd(), XDP_TX_RING, Umem::kRingEntries);
   });
   if (!rings) return rings;
