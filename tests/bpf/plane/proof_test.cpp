@@ -75,7 +75,8 @@ TEST_F(ProofTest, AllWaysAreProvenAndNobodyElseSeesIt) {
   EXPECT_FALSE(a().receive_from(kVmMac, kQuiet));
   EXPECT_FALSE(b().receive_from(kVmMac, kQuiet));
   EXPECT_FALSE(lab_->client_receive(kQuiet));
-  const auto counts = a().plane->stats().xdp.count;
+  const auto stats = a().plane->stats();
+  const auto& counts = stats.xdp.count;
   EXPECT_GE(counts[TS_COUNT_PROBES], 8U);
   EXPECT_EQ(counts[TS_COUNT_PROBES_OUT], 1U);
   EXPECT_EQ(counts[TS_COUNT_TAP_DIRECT], 0U);
