@@ -179,6 +179,12 @@ io::GuestOffloads guest_offloads(ConfigTable& table) {
   return text == "off" ? io::GuestOffloads::off : io::GuestOffloads::on;
 }
 
+bool busy_poll(ConfigTable& table) {
+  const auto text = table.string("poll", "interrupt");
+  if (text != "interrupt" && text != "busy") table.error("poll", "must be \"interrupt\" or \"busy\"");
+  return text == "busy";
+}
+
 VmConfig read_vm(ConfigTable& table, const Config& config) {
   VmConfig vm;
   vm.name = name(table, "name");
@@ -199,6 +205,7 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   if (vm.vhost_net && !vm.nic_model.starts_with("virtio-net"))
     table.error("vhost_net", "needs a virtio-net NIC, and nic_model is \"" + vm.nic_model + "\"");
   vm.guest_offloads = guest_offloads(table);
+  vm.busy_poll = busy_poll(table);
   vm.mode = mode(table, "mode", vm.mode);
   vm.limits = read_limits(table.table("limits"));
   if (vm.home != config.host.name && vm.home != config.peer.name)

@@ -78,6 +78,7 @@ struct VmConfig {
   std::string nic_model = "virtio-net-pci";
   bool vhost_net = false;  ///< the NIC's queues are worked on in the host's kernel; virtio-net only
   io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
+  bool busy_poll = false;  ///< one processor does nothing but its packets; otherwise it waits for interrupts
   checkpoint::Mode mode = checkpoint::Mode::colo;
   VmLimits limits;
 };

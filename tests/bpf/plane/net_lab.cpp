@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@
 
 namespace twinstep::test {
 
-NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())) {
+NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())), sysfs_(options.sysfs) {
   const auto number = std::to_string(options.queues);
   const std::string queues = " numrxqueues " + number + " numtxqueues " + number + " ";
   const auto in_ns = [this](char host) { return "ip -n " + name(host) + " "; };
@@ -77,6 +78,11 @@ void NetLab::in(char host, const std::function<void()>& work) const {
     const io::UniqueFd ns(::open(("/run/netns/" + name(host)).c_str(), O_RDONLY | O_CLOEXEC));
     if (::setns(ns.get(), CLONE_NEWNET) != 0) {
       thrown = std::make_exception_ptr(std::runtime_error("cannot enter the namespace " + name(host)));
+      return;
+    }
+    if (sysfs_ && (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+                   ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0)) {
+      thrown = std::make_exception_ptr(std::runtime_error("cannot mount sysfs in " + name(host)));
       return;
     }
     work();

@@ -17,6 +17,7 @@ class NetLab {
  public:
   struct Options {
     unsigned queues = 1;  ///< of every device, each way
+    bool sysfs = false;   ///< in() finds the host's devices in /sys
   };
   explicit NetLab(const Options& options);
   ~NetLab();
@@ -43,6 +44,7 @@ class NetLab {
   void run(const std::string& command);
 
   std::string prefix_;
+  bool sysfs_;
   std::string failure_;
   io::UniqueFd client_;
 };

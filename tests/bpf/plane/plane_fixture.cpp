@@ -60,6 +60,7 @@ void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const
       config.vm_mac = macs[i];
       config.vm_id = static_cast<std::uint16_t>(kFirstVmId + i);
       config.limits.lent_flows_max = kLentFlowsMax;
+      config.busy_poll = busy_poll_;
       auto plane = daemon::Plane::create(
           config, *host.fabric, *host.guests[i].tap,
           [i, on_diverged](std::uint32_t /*epoch*/, const compare::Diverged& diverged) { on_diverged(i, diverged); });

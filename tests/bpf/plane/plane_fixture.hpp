@@ -61,6 +61,7 @@ class PlaneFixture : public ::testing::Test {
   static void checkpoint(std::uint32_t epoch, const Guest& primary, const Guest& secondary);
 
   NetLab::Options options_;  ///< of the lab; to be set in a constructor
+  bool busy_poll_ = false;   ///< of the planes, likewise
   std::optional<NetLab> lab_;
 };
 

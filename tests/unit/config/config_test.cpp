@@ -77,6 +77,7 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_EQ(vm.qemu, "qemu-system-x86_64");
   EXPECT_EQ(vm.nic_model, "virtio-net-pci");
   EXPECT_EQ(vm.guest_offloads, io::GuestOffloads::on);
+  EXPECT_FALSE(vm.busy_poll);
   EXPECT_THAT(vm.qemu_args, ElementsAre("-kernel", "/boot/vmlinuz"));
   EXPECT_EQ(vm.limits.umem_frames, 16384U);
   EXPECT_EQ(vm.memory_nodes, 1U);
@@ -84,6 +85,14 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_EQ(config->memory.epoch_bytes_max, 0U);
   EXPECT_FALSE(config->memory.verify);
   EXPECT_EQ(config->memory.streams, 1U);
+}
+
+TEST(Config, ReadsHowAVmsNicIsPolled) {
+  auto text = kGood;
+  text.replace(text.find("home = \"a\""), 10, "home = \"a\"\npoll = \"busy\"");
+  const auto config = parse_config(text, "t.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->vms.front().busy_poll);
 }
 
 TEST(Config, ReadsLimitsOfAVm) {
@@ -153,6 +162,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "[1]", "t.toml:25: vm.qemu_args: ", "array"},
         Refusal{"home = \"a\"", "home = \"a\"\nguest_offloads = \"no\"",
                 "t.toml:22: vm.guest_offloads: ", "\"on\" or \"off\""},
+        Refusal{"home = \"a\"", "home = \"a\"\npoll = \"often\"", "t.toml:22: vm.poll: ", "\"interrupt\" or \"busy\""},
         Refusal{"home = \"a\"", "home = \"a\"\nnic_model = \"e1000\"\nvhost_net = true",
                 "t.toml:23: vm.vhost_net: ", "virtio-net"},
         Refusal{"[timing]", "[timings]", "t.toml:16: timings: ", "timing"},

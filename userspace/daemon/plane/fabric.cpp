@@ -125,6 +125,14 @@ Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::
   return device;
 }
 
+Result<void> Fabric::defer_interrupts(FabricDevice& device) {
+  const std::lock_guard lock(mutex_);
+  if (device.deferral) return {};
+  return io::InterruptDeferral::begin(device.name).map([&](io::InterruptDeferral&& begun) {
+    device.deferral.emplace(std::move(begun));
+  });
+}
+
 bool Fabric::shares_uplink(std::uint32_t slot) const {
   return std::ranges::count(nics_, nics_.at(slot).uplink, &FabricNic::uplink) > 1;
 }

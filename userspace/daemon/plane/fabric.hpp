@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "core/result.hpp"
 #include "daemon/plane/local_inbox.hpp"
+#include "io/netlink/interrupt_deferral.hpp"
 #include "io/xdp/programs.hpp"
 #include "io/xsk/device_queue.hpp"
 #include "io/xsk/umem.hpp"
@@ -41,6 +43,7 @@ struct FabricDevice {
   int ifindex = 0;
   io::XdpAttachment attachment;
   std::vector<std::unique_ptr<io::DeviceQueue>> queues;  ///< all that the device receives on, by number
+  std::optional<io::InterruptDeferral> deferral;         ///< from the first user on that polls it busily
 };
 
 /// What all packet planes of a host share: the XDP programs with their maps, the packet memory, and the devices. A NIC
@@ -57,6 +60,9 @@ class Fabric {
   /// be opened before the link, which decides how the uplinks can be driven.
   Result<std::shared_ptr<FabricDevice>> open_link() { return open(io::XdpRole::link, link_, true); }
   Result<std::shared_ptr<FabricDevice>> open_uplink(const std::string& uplink, const FabricDevice& link);
+
+  /// The caller polls the device without end from here on.
+  Result<void> defer_interrupts(FabricDevice& device);
 
   io::XdpPrograms& programs() { return programs_; }
   io::Umem& umem() { return *umem_; }

@@ -139,6 +139,7 @@ std::vector<pollfd> Plane::Impl::all_sources() {
 }
 
 void Plane::Impl::wait() {
+  if (port->view().busy_poll) return port->poll_devices();
   Nanos until = io::monotonic_ns() + kIdleWakeup;
   if (const auto next = announcer.next()) until = std::min(until, *next);
   if (const auto* comparer = primary.comparer(); comparer != nullptr && role == Role::primary)
@@ -487,7 +488,11 @@ std::vector<compare::FlowView> Plane::flows() {
 }
 
 NicView Plane::nic() {
-  return impl_->call([self = impl_.get()] { return self->port->view(); });
+  return impl_->call([self = impl_.get()] {
+    NicView view = self->port->view();
+    view.queues_polled = self->port->queues_polled();
+    return view;
+  });
 }
 
 }  // namespace twinstep::daemon

@@ -32,6 +32,7 @@ struct PlaneConfig {
   compare::SvmTracker::Limits tracker_limits{};
   std::size_t replay_frames_max = 512;    ///< the SVM's latest output, kept for a failover
   std::size_t inbound_frames_max = 4096;  ///< clients' frames kept while the PVM stands still; more are dropped
+  bool busy_poll = false;                 ///< the thread never sleeps, and does the drivers' work on what it receives
 };
 
 /// Where a VM's connections stand when an epoch begins: what the secondary has to know of them beside the VM's state.
@@ -71,6 +72,8 @@ struct NicView {
   io::GuestOffloads guest_offloads{};
   io::XdpMode uplink_mode{}, link_mode{}, tap_mode{};
   std::size_t uplink_queues = 0, link_queues = 0;  ///< that receive, with a socket each
+  bool busy_poll = false;                          ///< asked for, and the kernel can
+  std::size_t queues_polled = 0;                   ///< those whose driver's work the plane does
   ts_slot_config slot{};
 };
 

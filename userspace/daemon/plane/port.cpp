@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/plane/port.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
@@ -58,6 +60,7 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabr
                          .and_then([&] { return self->open_sockets(); })
                          .and_then([&] { return self->set_peer(config.vm_id, config.link_peer_mac); });
   if (!ready) return tl::unexpected(ready.error());
+  if (config.busy_poll) self->begin_busy_poll();
   fabric.set_inbox(config.slot, &self->inbox_);
   return self;
 }
@@ -165,6 +168,29 @@ Result<void> Port::open_sockets() {
   return open_sockets_on(io::XdpRole::uplink, *uplink_device_, uplinks_).and_then([&] {
     return open_sockets_on(io::XdpRole::link, *link_device_, links_);
   });
+}
+
+/// All sockets or none: a thread that spins for some and sleeps for others does neither well.
+void Port::begin_busy_poll() {
+  for (const auto* sockets : {&uplinks_, &links_})
+    for (const auto& socket : *sockets)
+      if (auto done = socket->prefer_busy_poll(); !done)
+        return spdlog::warn("{}: its packet plane waits for interrupts: {}", view_.tap, done.error().message);
+  view_.busy_poll = true;
+  for (FabricDevice* device : {uplink_device_.get(), link_device_.get()})
+    if (auto done = fabric_.defer_interrupts(*device); !done)
+      spdlog::warn("{}: it is polled busily, and interrupts go on: {}", device->name, done.error().message);
+}
+
+void Port::poll_devices() {
+  for (const auto* sockets : {&uplinks_, &links_})
+    for (const auto& socket : *sockets) socket->poll_device();
+}
+
+std::size_t Port::queues_polled() const {
+  const auto known = [](const auto& socket) { return socket->knows_queue(); };
+  if (!view_.busy_poll) return 0;
+  return static_cast<std::size_t>(std::ranges::count_if(uplinks_, known) + std::ranges::count_if(links_, known));
 }
 
 Result<void> Port::check_queues() const {

@@ -38,6 +38,10 @@ class Port {
   using Sockets = std::vector<std::unique_ptr<io::XskSocket>>;
   const Sockets& uplinks() const { return uplinks_; }
   const Sockets& links() const { return links_; }
+  /// Lets the drivers work on what the sockets receive. Busy polling only.
+  void poll_devices();
+  /// On how many queues it did: a driver tells with a frame for user space which its queue is, and some never do.
+  std::size_t queues_polled() const;
   /// Whether the devices still have the queues that they had when the sockets were opened.
   Result<void> check_queues() const;
   /// Group-addressed frames of the uplink.
@@ -90,6 +94,7 @@ class Port {
   Result<std::unique_ptr<io::DeviceQueue>> open_queue(const std::string& device, io::DeviceQueue::Use use);
   Result<void> set_devices();
   Result<void> open_sockets();
+  void begin_busy_poll();
   Result<void> open_sockets_on(io::XdpRole role, const FabricDevice& device, Sockets& sockets);
   Result<std::unique_ptr<io::XskSocket>> open_socket(io::XdpRole role, io::DeviceQueue& queue);
   void apply();

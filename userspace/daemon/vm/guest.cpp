@@ -104,6 +104,7 @@ Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& 
   plane_config.uplink = vm.uplink;
   plane_config.vm_mac = vm.mac;
   plane_config.vm_id = vm_id;
+  plane_config.busy_poll = vm.busy_poll;
   set_limits(vm.limits, plane_config);
   auto plane = Plane::create(plane_config, place.fabric, *tap, std::move(on_diverged));
   if (!plane) return tl::make_unexpected(plane.error());

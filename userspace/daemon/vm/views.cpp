@@ -145,6 +145,8 @@ Result<json> Vm::nic() {
                   {"link_mode", io::to_string(nic.link_mode)},
                   {"tap", nic.tap},
                   {"tap_mode", io::to_string(nic.tap_mode)},
+                  {"poll", nic.busy_poll ? "busy" : "interrupt"},
+                  {"queues_polled", nic.queues_polled},
                   {"uplink_queues", nic.uplink_queues},
                   {"link_queues", nic.link_queues},
                   {"guest_offloads", io::to_string(nic.guest_offloads)},

@@ -20,6 +20,10 @@ namespace {
 constexpr std::uint32_t kKickBatch = 32;
 /// Kicks in a row that send nothing before the device counts as stuck. A busy one takes something within a few.
 constexpr int kFutileKicksMax = 64;
+/// Any number switches it on: poll_device() never waits.
+constexpr int kBusyPollUs = 20;
+/// Frames that one poll_device() takes from the driver.
+constexpr int kBusyPollBudget = 64;
 
 bool may_succeed_later(int error) {
   return error == EAGAIN || error == EBUSY || error == ENOBUFS || error == EINTR;
@@ -134,6 +138,25 @@ void XskSocket::flush() {
 std::uint32_t XskSocket::unsent() const {
   const auto& ring = transmit_.producer();
   return *ring.producer - __atomic_load_n(ring.consumer, __ATOMIC_ACQUIRE);
+}
+
+Result<void> XskSocket::prefer_busy_poll() {
+  const auto set = [this](int option, int value) {
+    return ::setsockopt(fd(), SOL_SOCKET, option, &value, sizeof(value)) == 0;
+  };
+  if (set(SO_PREFER_BUSY_POLL, 1) && set(SO_BUSY_POLL, kBusyPollUs) && set(SO_BUSY_POLL_BUDGET, kBusyPollBudget))
+    return {};
+  return fail_os("cannot poll " + queue_.device() + " busily (needs Linux 5.11 with CONFIG_NET_RX_BUSY_POLL)");
+}
+
+void XskSocket::poll_device() {
+  ::recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+}
+
+bool XskSocket::knows_queue() const {
+  int id = 0;
+  socklen_t length = sizeof(id);
+  return ::getsockopt(fd(), SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &length) == 0 && id != 0;
 }
 
 XskSocket::Losses XskSocket::losses() const {

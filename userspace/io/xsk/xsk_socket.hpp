@@ -54,6 +54,14 @@ class XskSocket {
 
   Losses losses() const;
 
+  /// The caller will poll_device() without end: the kernel leaves the queue to it (networking/napi.rst, busy polling).
+  /// An Error where the kernel can't (before 5.11, or without CONFIG_NET_RX_BUSY_POLL).
+  Result<void> prefer_busy_poll();
+  /// Does the driver's work on the queue, as far as there is any, on the caller's thread.
+  void poll_device();
+  /// Whether poll_device() has a queue to work on: a driver's that has told its number with a frame.
+  bool knows_queue() const;
+
  private:
   XskSocket(DeviceQueue& queue, ChunkPool& pool) : queue_(queue), pool_(pool) {}
   Result<void> bind();
