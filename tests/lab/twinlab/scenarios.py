@@ -76,7 +76,7 @@ def fail_over(lab, hosts, owner, how, say):
 
 def start_protected_pair(lab, say, dirty=None, vm_settings=None, timing=None):
     """Both hosts up, the guest running on a and protected by b. Returns the hosts by name."""
-    hosts = start_solo(lab, say, dirty, vm_settings, timing)
+    hosts = start_solo(lab, say, dirty, vm_settings, timing, memory)
     say("the guest answers; protecting it")
     protect(hosts, say)
     return hosts
