@@ -74,7 +74,7 @@ def fail_over(lab, hosts, owner, how, say):
     return other
 
 
-def start_protected_pair(lab, say, dirty=None, vm_settings=None, timing=None):
+def start_protected_pair(lab, say, dirty=None, vm_settings=None, timing=None, memory=None):
     """Both hosts up, the guest running on a and protected by b. Returns the hosts by name."""
     hosts = start_solo(lab, say, dirty, vm_settings, timing, memory)
     say("the guest answers; protecting it")
