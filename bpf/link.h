@@ -126,7 +126,7 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 	struct ts_flow_state *differs;
 	struct ts_packet packet = {};
 
-	if (!config->link_open || frame_epoch != config->epoch)
+	if (!config->link_open || config->flags & TS_SLOT_DEAF || frame_epoch != config->epoch)
 		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
 	if (bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)) || ts_parse(ctx, &packet))
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);

@@ -272,6 +272,76 @@ TEST_F(PlaneTest, InputOfAPausedPvmReachesBothOnce) {
   }
 }
 
+TEST_F(PlaneTest, WhatComesAroundAStopReachesBothOnce) {
+  const auto request = [](std::uint32_t seq) {
+    return frame_of(Tcp{.from_vm = false, .seq = seq, .payload = pattern(10)});
+  };
+  lab_->client_send(request(1));
+  ASSERT_TRUE(b().receive());
+  b().plane->shut_input();
+  ASSERT_TRUE(b().plane->standby_stop(2));
+  a().plane->shut_input();  // the PVM has not read the first
+  lab_->client_send(request(2));
+  EXPECT_FALSE(a().receive(kQuiet)) << "its QEMU must find nothing to read from here on";
+  const auto flows = a().plane->begin_epoch(2);
+  a().plane->resume_input();
+  a().plane->commit(2);
+  b().plane->standby_begin(2, flows);
+  for (const std::uint32_t seq : {1U, 2U}) {
+    const auto at_a = a().receive();
+    const auto at_b = b().receive();
+    ASSERT_TRUE(at_a && at_b) << seq;
+    EXPECT_EQ(*at_a, request(seq));
+    EXPECT_EQ(*at_b, request(seq));
+  }
+}
+
+TEST_F(PlaneTest, AStopThatFailedLosesNoInput) {
+  const Bytes request = frame_of(Tcp{.from_vm = false, .payload = pattern(10)});
+  a().plane->shut_input();
+  lab_->client_send(request);
+  EXPECT_FALSE(a().receive(kQuiet));
+  a().plane->resume_input();
+  EXPECT_EQ(a().receive(), request);
+  EXPECT_EQ(b().receive(), request);
+}
+
+TEST_F(PlaneTest, AStopThatFailedBeforeTheFirstCheckpointLosesNoInput) {
+  const Bytes request = frame_of(Tcp{.from_vm = false, .payload = pattern(10)});
+  a().plane->direct();
+  a().plane->shut_input();
+  lab_->client_send(request);
+  lab_->client_send(ethernet(kBroadcast, kClientMac, 0x0806, pattern(46)));
+  EXPECT_FALSE(a().receive(kQuiet));
+  a().plane->resume_input();
+  EXPECT_TRUE(a().receive());
+  EXPECT_TRUE(a().receive());
+  lab_->client_send(request);
+  EXPECT_EQ(a().receive(), request);
+  EXPECT_FALSE(b().receive(kQuiet)) << "nobody is protected";
+}
+
+TEST_F(PlaneTest, AnSvmThatIsAboutToStopGetsNothingAndIsStillHeard) {
+  lab_->client_send(frame_of(Tcp{.from_vm = false, .seq = kClientIsn, .ack = 0, .flags = kSyn}));
+  ASSERT_TRUE(a().receive());
+  ASSERT_TRUE(b().receive());
+  b().plane->shut_input();
+  // Its SYN-ACK counts: the checkpoint may fail, and the SVM go on.
+  const Tcp answer{.ack = kClientIsn + 1, .flags = kSyn | kAck, .options = bytes_of({2, 4, 5, 0xb4})};
+  a().send(with_seq(answer, kPvmIsn));
+  b().send(with_seq(answer, kSvmIsn));
+  ASSERT_TRUE(lab_->client_receive());
+  const Bytes request = frame_of(Tcp{.from_vm = false, .seq = kClientIsn + 1, .ack = kPvmIsn, .payload = pattern(9)});
+  lab_->client_send(request);
+  EXPECT_TRUE(a().receive());
+  EXPECT_FALSE(b().receive(kQuiet));
+  b().plane->occupy_reader();  // nobody reads it here
+  ASSERT_TRUE(b().plane->standby_stop(2));
+  EXPECT_FALSE(b().tap->unread()) << "the decoy must not stay";
+  b().plane->standby_return();
+  client_says(kPvmIsn + 1);
+}
+
 TEST_F(PlaneTest, GroupFramesReachBothVms) {
   const Bytes asks = ethernet(kBroadcast, kClientMac, 0x0806, pattern(46));
   const Bytes tagged =

@@ -41,6 +41,9 @@ constexpr Nanos kMarkRetry = 10 * kMillisecond;
 constexpr int kMarkPollMs = 1;
 constexpr const char* kMarkMissing =
     "the kernel didn't hand over within 1 s what the guest had sent before it stopped; is the host overloaded?";
+/// QEMU takes the decoy at once, unless it has taken a frame that slipped in before it.
+constexpr Nanos kDecoyTimeout = 20 * kMillisecond;
+constexpr auto kDecoyPoll = std::chrono::microseconds(50);
 constexpr Nanos kIdleWakeup = 500 * kMillisecond;
 constexpr std::size_t kUnreadDiscarded = 65536;
 
@@ -206,9 +209,12 @@ bool Plane::Impl::drain_stopped() {
 /// The checkpoint under way never came to be: the SVM goes on in its own epoch, whose differences hold again. Frames of
 /// the other epoch that lie in the tap are in the wrong numbering.
 void Plane::Impl::return_to_epoch() {
-  if (port->slot().epoch == secondary.epoch()) return;
-  tap.drain(kUnreadDiscarded);
-  port->set_epoch(secondary.epoch());
+  if (port->slot().epoch != secondary.epoch()) {
+    port->set_deaf(true);
+    port->set_epoch(secondary.epoch());
+    tap.drain(kUnreadDiscarded);
+  }
+  port->set_deaf(false);
 }
 
 /// Takes a frame that belongs to the start-up proof.
@@ -246,7 +252,8 @@ void Plane::Impl::on_link_frame(io::XskSocket::Frame frame, Nanos now) {
 
 void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
   if (take_probe(frame, false)) return;
-  if (role == Role::primary || proving) primary.on_gated(port->bytes(frame));
+  // While the prover holds the gate, and from shut_input() to the first checkpoint, a solo VM's frames come here.
+  if (role == Role::primary || role == Role::solo) primary.on_gated(port->bytes(frame));
   port->umem().give(frame.address);
 }
 
@@ -263,6 +270,8 @@ void Plane::Impl::on_solo_output(io::XskSocket::Frame frame) {
 void Plane::Impl::on_input(std::span<const std::byte> frame) {
   if (role == Role::primary)
     primary.on_input(frame);
+  else if (role == Role::solo && port->slot().uplink_mode == TS_UPLINK_GATED)
+    primary.on_gated(frame);
   else if (role == Role::solo)
     port->send_copy(port->input(), frame);
 }
@@ -346,6 +355,18 @@ void Plane::standby() {
   });
 }
 
+void Plane::shut_input() {
+  impl_->call([self = impl_.get()] {
+    if (self->role == Role::secondary) {
+      self->port->set_deaf(true);
+      self->tap.drain(kUnreadDiscarded);
+    } else {
+      self->port->set_uplink_mode(TS_UPLINK_GATED);
+      self->primary.keep_unread(self->tap);
+    }
+  });
+}
+
 EpochFlows Plane::begin_epoch(std::uint32_t epoch, bool svm_rests) {
   return impl_->call([self = impl_.get(), epoch, svm_rests] {
     self->require_pairing();
@@ -364,11 +385,17 @@ EpochFlows Plane::begin_epoch(std::uint32_t epoch, bool svm_rests) {
 
 void Plane::resume_input() {
   impl_->call([self = impl_.get()] {
-    self->drain();
-    self->primary.resume_input();
-    self->port->set_uplink_mode(TS_UPLINK_MIRROR);
-    self->drain();
-    self->primary.resume_input();
+    const bool mirrors = self->role == Role::primary;
+    const auto give = [self, mirrors] {
+      self->drain();
+      if (mirrors)
+        self->primary.resume_input();
+      else
+        self->primary.deliver_input();
+    };
+    give();
+    self->port->set_uplink_mode(mirrors ? TS_UPLINK_MIRROR : TS_UPLINK_DIRECT);
+    give();
   });
 }
 
@@ -414,14 +441,25 @@ std::size_t Plane::discard_and_close() {
   });
 }
 
+void Plane::occupy_reader() {
+  impl_->call([self = impl_.get()] {
+    self->port->send_copy(self->port->input(), io::Tap::decoy());
+    self->port->input().flush();
+    const Nanos begin = io::monotonic_ns();
+    while (self->tap.unread() && io::monotonic_ns() - begin < kDecoyTimeout) std::this_thread::sleep_for(kDecoyPoll);
+  });
+}
+
 Result<void> Plane::standby_stop(std::uint32_t next_epoch) {
   return impl_->call([self = impl_.get(), next_epoch]() -> Result<void> {
     self->require_pairing();
     // A frame that is still on its way here would count as the next epoch's: a number of the state that ends, taken for
     // one of the state that begins.
     if (!self->drain_stopped()) return fail(kMarkMissing);
-    self->port->set_epoch(next_epoch);
+    self->port->set_deaf(true);
     self->tap.drain(kUnreadDiscarded);
+    self->port->set_epoch(next_epoch);
+    self->port->set_deaf(false);
     return {};
   });
 }

@@ -106,6 +106,11 @@ class Plane {
   void direct();   ///< solo: frames pass both ways, in XDP
   void standby();  ///< secondary: output is digested and goes nowhere, input comes from the link
 
+  /// The VM, of whichever side, is about to be stopped: it gets no more frames. What it has not read is kept on the
+  /// primary, and dropped on the secondary, whose VM gets it again with the next epoch. Until resume_input(),
+  /// standby_stop() or standby_return().
+  void shut_input();
+
   // Primary
   /// The PVM stands still. Shuts its input, closes the old epoch's output and starts `epoch`. svm_rests: nothing is
   /// compared in it, and on_diverged tells with Cause::output when output waits. Returns where the flows stand.
@@ -124,6 +129,9 @@ class Plane {
   std::size_t discard_and_close();
 
   // Secondary
+  /// The SVM has been stopped, after shut_input(), and its QEMU reads one more frame: gives it a decoy and waits until
+  /// it is taken. Once per stop.
+  void occupy_reader();
   /// The SVM stands still for the checkpoint that begins `next_epoch`: mirrored frames of the old one no longer count.
   /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.
   /// An Error if the kernel keeps back for 1 s what the SVM has sent; the epoch is then still the old one.

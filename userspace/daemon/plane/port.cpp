@@ -234,6 +234,12 @@ void Port::set_epoch(std::uint32_t epoch) {
   apply();
 }
 
+void Port::set_deaf(bool deaf) {
+  const auto others = static_cast<std::uint16_t>(view_.slot.flags & ~TS_SLOT_DEAF);
+  view_.slot.flags = static_cast<std::uint16_t>(others | (deaf ? TS_SLOT_DEAF : 0));
+  apply();
+}
+
 void Port::set_translates(bool translates) {
   view_.slot.translates = translates ? 1 : 0;
   apply();

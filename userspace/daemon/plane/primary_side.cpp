@@ -124,11 +124,15 @@ void PrimarySide::tell_of_output(std::uint64_t held_before) {
   on_diverged_(comparer_->epoch(), {compare::Cause::output, "output waits"});
 }
 
-std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, bool svm_rests, const io::Tap& tap,
-                                                        Nanos now) {
-  // What the PVM has not consumed is not in its saved state: both VMs get it when they continue, before anything newer.
+void PrimarySide::keep_unread(const io::Tap& tap) {
   auto unread = tap.drain(inbound_frames_max_);
   inbound_.insert(inbound_.begin(), std::make_move_iterator(unread.begin()), std::make_move_iterator(unread.end()));
+}
+
+std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, bool svm_rests, const io::Tap& tap,
+                                                        Nanos now) {
+  // What came after the gate was shut, being on its way already. It is not in the saved state.
+  keep_unread(tap);
   take_back_loans();
   auto bases = comparer_->begin_epoch(epoch, now);
   tell_of_output_ = svm_rests;

@@ -44,6 +44,8 @@ class PrimarySide {
   /// Sends what earlier calls decided. Once after each batch.
   void flush();
 
+  /// Takes what the PVM has not consumed: both VMs get it when they continue, before anything newer.
+  void keep_unread(const io::Tap& tap);
   std::vector<compare::FlowBase> begin_epoch(std::uint32_t epoch, bool svm_rests, const io::Tap& tap, Nanos now);
   void resume_input();
   void commit(std::uint32_t epoch);

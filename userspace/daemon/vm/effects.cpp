@@ -234,6 +234,8 @@ Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   // Beside the running VM: what is left for the pause is little.
   if (const auto prestaged = guest_->primary().prestage(pairing_.svm); !prestaged)
     return tl::make_unexpected(prestaged.error());
+  // Before the stop: QEMU reads one more frame after it, and hands that to the VM when it runs again (net/tap.c).
+  guest_->plane().shut_input();
   Nanos last = io::monotonic_ns();
   const auto lap = [&last] {
     const Nanos now = io::monotonic_ns();
@@ -375,7 +377,7 @@ void Vm::carry_out(const session::StopSvm& effect) {
 }
 
 Result<void> Vm::stop_svm(std::uint32_t epoch) {
-  if (const auto stopped = guest_->stop(); !stopped) return stopped;
+  if (const auto stopped = guest_->stop_as_standby(); !stopped) return stopped;
   if (const auto stopped = guest_->plane().standby_stop(epoch); !stopped) return stopped;
   auto dirty = guest_->secondary().scan_dirty();
   if (!dirty) return tl::make_unexpected(dirty.error());

@@ -140,7 +140,15 @@ Result<void> Guest::stop() {
   return qemu::stop(qemu_.qmp(), kQmpTimeout);
 }
 
+Result<void> Guest::stop_as_standby() {
+  plane_->shut_input();
+  if (const auto stopped = stop(); !stopped) return stopped;
+  if (!std::exchange(reader_occupied_, true)) plane_->occupy_reader();
+  return {};
+}
+
 Result<void> Guest::resume() {
+  reader_occupied_ = false;
   return qemu::cont(qemu_.qmp(), kQmpTimeout);
 }
 

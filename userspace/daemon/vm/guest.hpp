@@ -47,6 +47,8 @@ class Guest {
   Result<void> prove_host();
   Result<void> stop();
   Result<void> resume();
+  /// Stops an SVM, which its input goes on to reach: QEMU is kept from taking any of it.
+  Result<void> stop_as_standby();
   /// The stopped VM's device state; valid until the next call.
   Result<std::span<const std::byte>> save();
   /// Makes the stopped VM's device state equal to a saved one.
@@ -74,6 +76,7 @@ class Guest {
   qemu::QemuProcess qemu_;
   std::uint64_t memory_bytes_;
   std::string machine_type_;
+  bool reader_occupied_ = false;  // QEMU has the decoy, until the VM runs
   io::MacAddress link_mac_{};
   std::optional<qemu::StateSaver> saver_;
   std::optional<qemu::StateLoader> loader_;

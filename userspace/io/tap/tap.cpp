@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -27,16 +28,16 @@ std::size_t header_bytes(const UniqueFd& fd) {
   return ::ioctl(fd.get(), TUNGETVNETHDRSZ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
-/// An Ethernet frame that no guest sends: from and to nobody, of the type that only the link knows.
-constexpr std::size_t kMarkBytes = 60;
-constexpr std::size_t kMarkTypeAt = 12;
+constexpr std::size_t kNobodysBytes = 60;
+constexpr std::size_t kTypeAt = 12;
 
-std::array<std::byte, kMarkBytes> make_mark() {
-  std::array<std::byte, kMarkBytes> mark{};
-  mark[kMarkTypeAt] = std::byte{TS_ETHERTYPE >> 8};
-  mark[kMarkTypeAt + 1] = std::byte{TS_ETHERTYPE & 0xff};
-  return mark;
-}
+/// An Ethernet frame that no guest sends or takes in: from and to nobody, of the type that only the link knows.
+constexpr std::array<std::byte, kNobodysBytes> kNobodys = [] {
+  std::array<std::byte, kNobodysBytes> frame{};
+  frame[kTypeAt] = std::byte{TS_ETHERTYPE >> 8};
+  frame[kTypeAt + 1] = std::byte{TS_ETHERTYPE & 0xff};
+  return frame;
+}();
 
 }  // namespace
 
@@ -76,11 +77,20 @@ bool Tap::send_as_guest(std::span<const std::byte> frame) const {
 }
 
 bool Tap::send_mark() const {
-  return stage_ && send_as_guest(make_mark());
+  return stage_ && send_as_guest(kNobodys);
 }
 
 bool Tap::is_mark(std::span<const std::byte> frame) {
-  return std::ranges::equal(frame, make_mark());
+  return std::ranges::equal(frame, kNobodys);
+}
+
+std::span<const std::byte> Tap::decoy() {
+  return kNobodys;
+}
+
+bool Tap::unread() const {
+  pollfd entry{fd_.get(), POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
 }
 
 std::vector<std::vector<std::byte>> Tap::drain(std::size_t frames_max) const {
@@ -90,7 +100,8 @@ std::vector<std::vector<std::byte>> Tap::drain(std::size_t frames_max) const {
   while (frames.size() < frames_max) {
     const auto bytes = ::read(fd_.get(), buffer.data(), buffer.size());
     if (bytes < static_cast<ssize_t>(header) || bytes == 0) break;
-    frames.emplace_back(buffer.begin() + static_cast<std::ptrdiff_t>(header), buffer.begin() + bytes);
+    const auto frame = std::span(buffer).first(static_cast<std::size_t>(bytes)).subspan(header);
+    if (!std::ranges::equal(frame, kNobodys)) frames.emplace_back(frame.begin(), frame.end());
   }
   return frames;
 }

@@ -48,8 +48,13 @@ class Tap {
   bool send_mark() const;
   static bool is_mark(std::span<const std::byte> frame);
 
-  /// Takes the frames that the guest has not consumed, oldest first, at most `frames_max` of them. Meant for a stopped
-  /// guest: a running one reads the same queue.
+  /// A frame that no guest takes in. QEMU 7.2 reads one more frame after its VM has stopped and keeps it until the VM
+  /// runs (net/tap.c, net/queue.c): let it be this one, and all others stay where drain() finds them.
+  static std::span<const std::byte> decoy();
+  /// Whether frames wait to be read.
+  bool unread() const;
+  /// Takes the frames that the guest has not consumed, oldest first, at most `frames_max` of them; no decoys. A running
+  /// guest reads the same queue.
   std::vector<std::vector<std::byte>> drain(std::size_t frames_max) const;
 
  private:
