@@ -30,7 +30,13 @@ FLOW = {
     "vm": "web", "vm_addr": "10.0.0.9", "vm_port": 80, "peer_addr": "10.0.0.1", "peer_port": 40000, "state": "agreeing",
     "bytes_matched": 123456, "frames_held": 3, "seq_delta": 0, "ts_delta": 4294967295,
 }
-NIC = {"vm": "web", "uplink": "eth0", "tap": "tap0", "link": "eth1", "frames_in": 5, "xdp": {"tap_held": 5}}
+NIC = {
+    "vm": "web", "frames_in": 5, "xdp": {"tap_held": 5}, "guest_offloads": "on",
+    "uplink": "eth0", "uplink_mode": "generic", "uplink_sockets": "copy", "uplink_queues": 2, "uplink_mtu": 1500,
+    "uplink_other_programs": ["xdp_pass (id 12)", "xdp_filter (id 13)"],
+    "tap": "tap0", "tap_mode": "generic", "tap_sockets": "copy", "tap_mtu": 1504,
+    "link": "eth1", "link_mode": "native", "link_sockets": "zero-copy", "link_queues": 1, "link_mtu": 1600,
+}
 
 GOLDEN_VM = """\
 7: web  state protected  role primary
@@ -55,7 +61,11 @@ web  vm_addr 10.0.0.9  vm_port 80  peer_addr 10.0.0.1  peer_port 40000  state ag
 \tbytes_matched 120.6KiB  frames_held 3  seq_delta 0  ts_delta 4294967295
 """
 GOLDEN_NIC = """\
-web  uplink eth0  tap tap0  link eth1
+web
+\tuplink eth0  uplink_mode generic  uplink_sockets copy  uplink_queues 2  uplink_mtu 1500  \
+uplink_other_programs xdp_pass (id 12), xdp_filter (id 13)
+\ttap tap0  tap_mode generic  tap_sockets copy  tap_mtu 1504  guest_offloads on
+\tlink eth1  link_mode native  link_sockets zero-copy  link_queues 1  link_mtu 1600
 \tframes_in 5
 \txdp  tap_held 5
 """

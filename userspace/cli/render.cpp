@@ -40,6 +40,11 @@ std::string size(double bytes) {
 
 std::string scalar(const ordered_json& value) {
   if (value.is_string()) return value.get<std::string>();
+  if (value.is_array()) {
+    std::string list;
+    for (const auto& each : value) list += (list.empty() ? "" : ", ") + scalar(each);
+    return list;
+  }
   return value.dump();
 }
 

@@ -527,7 +527,7 @@ std::vector<compare::FlowView> Plane::flows() {
 
 NicView Plane::nic() {
   return impl_->call([self = impl_.get()] {
-    NicView view = self->port->view();
+    NicView view = self->port->view_now();
     view.queues_polled = self->port->queues_polled();
     return view;
   });

@@ -65,6 +65,13 @@ struct PlaneStats {
   std::size_t replay_frames = 0;         ///< in the ring now
 };
 
+/// How a device is, as the kernel says it now. 0: it doesn't say.
+struct DeviceState {
+  unsigned mtu_bytes = 0;
+  bool zero_copy = false;
+  std::vector<std::string> other_programs;  ///< XDP programs that aren't Twinstep's, as in "xdp_pass (id 12)"
+};
+
 /// For the operator: which devices, and how they are driven.
 struct NicView {
   std::string uplink, link, tap;
@@ -74,6 +81,7 @@ struct NicView {
   std::size_t uplink_queues = 0, link_queues = 0;  ///< that receive, with a socket each
   bool busy_poll = false;                          ///< asked for, and the kernel can
   std::size_t queues_polled = 0;                   ///< those whose driver's work the plane does
+  DeviceState uplink_state, link_state, output_state;
   ts_slot_config slot{};
 };
 

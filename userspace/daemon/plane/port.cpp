@@ -301,6 +301,20 @@ io::XskSocket::Losses Port::losses(const Sockets& sockets) {
   return sum;
 }
 
+DeviceState Port::state_of(const std::string& device, int ifindex, const io::XskSocket& socket) const {
+  return {.mtu_bytes = io::device_mtu(device).value_or(0),
+          .zero_copy = socket.zero_copy(),
+          .other_programs = fabric_.programs().other_programs(ifindex)};
+}
+
+NicView Port::view_now() const {
+  NicView view = view_;
+  view.uplink_state = state_of(view.uplink, devices_.uplink_ifindex, *uplinks_.front());
+  view.link_state = state_of(view.link, devices_.link_ifindex, *links_.front());
+  view.output_state = state_of(view.output, devices_.output_ifindex, *tap_);
+  return view;
+}
+
 ts_counters Port::counters() const {
   return fabric_.programs().counters(slot_);
 }

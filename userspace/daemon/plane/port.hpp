@@ -51,6 +51,8 @@ class Port {
   io::XdpPrograms& programs() { return fabric_.programs(); }
   std::uint32_t slot_number() const { return slot_; }
   const NicView& view() const { return view_; }
+  /// With the devices' states.
+  NicView view_now() const;
   /// Largest Ethernet frame on the link, in bytes.
   std::size_t link_frame_bytes_max() const { return link_frame_bytes_max_; }
 
@@ -99,6 +101,7 @@ class Port {
   void begin_busy_poll();
   Result<void> open_sockets_on(io::XdpRole role, const FabricDevice& device, Sockets& sockets);
   Result<std::unique_ptr<io::XskSocket>> open_socket(io::XdpRole role, io::DeviceQueue& queue);
+  DeviceState state_of(const std::string& device, int ifindex, const io::XskSocket& socket) const;
   void apply();
   bool pass_on(std::span<const std::byte> bytes);
 

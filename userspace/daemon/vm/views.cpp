@@ -18,6 +18,12 @@ constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
     "uplink_error", "link_delivered", "link_rewritten",  "link_stale",   "link_records",
     "link_matched", "link_deltas",    "link_error",      "probes",       "probes_out"};
 
+void add_state(json& shown, const std::string& device, const DeviceState& state) {
+  shown[device + "_sockets"] = state.zero_copy ? "zero-copy" : "copy";
+  if (state.mtu_bytes != 0) shown[device + "_mtu"] = state.mtu_bytes;
+  if (!state.other_programs.empty()) shown[device + "_other_programs"] = state.other_programs;
+}
+
 unsigned port_number(std::uint16_t port_be) {
   return static_cast<unsigned>(((port_be & 0xff) << 8) | (port_be >> 8));
 }
@@ -172,6 +178,9 @@ Result<json> Vm::nic() {
                   {"window_updates", stats.compare.window_updates},
                   {"umem_free", stats.umem_free}};
     json counters = json::object();
+    add_state(shown, "uplink", nic.uplink_state);
+    add_state(shown, "link", nic.link_state);
+    add_state(shown, "tap", nic.output_state);
     for (std::size_t i = 0; i < kCounterNames.size(); ++i) counters[kCounterNames[i]] = stats.xdp.count[i];
     shown["xdp"] = std::move(counters);
     return json::array({std::move(shown)});

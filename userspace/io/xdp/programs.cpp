@@ -9,12 +9,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdarg>
 #include <cstring>
 
 #include "bpf/abi/twinstep_match.h"
 #include "io/os_error.hpp"
 #include "io/unique_fd.hpp"
+#include "io/xdp/device_programs.hpp"
 
 namespace twinstep::io {
 namespace {
@@ -91,6 +93,14 @@ struct XdpPrograms::Impl {
       default:
         return skeleton->progs.ts_link;
     }
+  }
+
+  bool owns(std::uint32_t id) const {
+    return std::ranges::any_of(std::array{XdpRole::tap, XdpRole::uplink, XdpRole::link}, [&](XdpRole role) {
+      bpf_prog_info info{};
+      std::uint32_t size = sizeof info;
+      return bpf_obj_get_info_by_fd(bpf_program__fd(program(role)), &info, &size) == 0 && info.id == id;
+    });
   }
 
   const bpf_map* sockets(XdpRole role) const {
@@ -171,8 +181,21 @@ Result<XdpAttachment> XdpPrograms::attach(XdpRole role, const std::string& devic
     UniqueFd link(bpf_link_create(program_fd, *ifindex, BPF_XDP, &options));
     if (link) return XdpAttachment{std::move(link), mode};
   }
-  return fail_os(std::string("cannot attach an XDP program to the ") + to_string(role) + " " + device +
-                 " (see `ip link`: is another XDP program there?)");
+  const int error = errno;
+  const std::string what = std::string("cannot attach an XDP program to the ") + to_string(role) + " " + device;
+  if (const auto others = other_programs(*ifindex); !others.empty())
+    return fail(what + ": the XDP program " + others.front() +
+                " is there, and one that runs beside others must come by libxdp's dispatcher; run: xdp-loader unload " +
+                device + " --all (or: bpftool net detach xdp dev " + device + ")");
+  errno = error;
+  return fail_os(what);
+}
+
+std::vector<std::string> XdpPrograms::other_programs(int ifindex) const {
+  std::vector<std::string> others;
+  for (const auto& each : device_programs(ifindex))
+    if (!impl_->owns(each.id)) others.push_back(to_string(each));
+  return others;
 }
 
 Result<void> XdpPrograms::arrive(XdpRole role, XdpMode mode, int ifindex, std::span<const std::byte> frame) const {

@@ -45,6 +45,8 @@ class XdpPrograms {
   /// Attaches the role's program, natively if `native` and the driver can. Another program there is never replaced: an
   /// error names it.
   Result<XdpAttachment> attach(XdpRole role, const std::string& device, bool native);
+  /// XDP programs on a device that aren't of these, as in "xdp_pass (id 12)".
+  std::vector<std::string> other_programs(int ifindex) const;
 
   /// Makes a frame arrive at a device, as if it came from outside, and have the role's program there run on it. mode:
   /// as attached. At most kArrivingBytesMax bytes. That nothing comes of it is no error.

@@ -159,6 +159,13 @@ bool XskSocket::knows_queue() const {
   return ::getsockopt(fd(), SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &length) == 0 && id != 0;
 }
 
+bool XskSocket::zero_copy() const {
+  xdp_options options{};
+  socklen_t length = sizeof(options);
+  return ::getsockopt(fd(), SOL_XDP, XDP_OPTIONS, &options, &length) == 0 &&
+         (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+}
+
 XskSocket::Losses XskSocket::losses() const {
   xdp_statistics statistics{};
   socklen_t length = sizeof(statistics);

@@ -53,6 +53,8 @@ class XskSocket {
   void flush();
 
   Losses losses() const;
+  /// Whether the device reads and writes the frames' memory itself, as the kernel says.
+  bool zero_copy() const;
 
   /// The caller will poll_device() without end: the kernel leaves the queue to it (networking/napi.rst, busy polling).
   /// An Error where the kernel can't (before 5.11, or without CONFIG_NET_RX_BUSY_POLL).
