@@ -17,6 +17,36 @@
 #include <thread>
 
 namespace twinstep::test {
+namespace {
+
+constexpr const char* kHostAddress = "10.9.0.1";
+constexpr const char* kClientAddress = "10.9.0.2";
+constexpr int kPatienceMs = 3000;
+
+sockaddr_in address_of(const char* text) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(9999);
+  ::inet_pton(AF_INET, text, &address.sin_addr);
+  return address;
+}
+
+io::UniqueFd udp_socket(const char* text) {
+  io::UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto address = address_of(text);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) fd.reset();
+  return fd;
+}
+
+bool passes(const io::UniqueFd& from, const io::UniqueFd& to, const char* text) {
+  const auto address = address_of(text);
+  char byte = 'x';
+  ::sendto(from.get(), &byte, 1, 0, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  pollfd entry{to.get(), POLLIN, 0};
+  return ::poll(&entry, 1, kPatienceMs) == 1 && ::recv(to.get(), &byte, 1, 0) == 1;
+}
+
+}  // namespace
 
 NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())), sysfs_(options.sysfs) {
   const auto number = std::to_string(options.queues);
@@ -46,15 +76,38 @@ NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::g
   run(in_ns('s') + "link set port-c master switch up");
   run(in_ns('s') + "link set client up");
   if (!failure_.empty()) return;
-  in('s', [this] {
+  be_client_on("client");
+}
+
+void NetLab::be_client_on(const std::string& device) {
+  in('s', [&] {
     client_ = io::UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
     address.sll_protocol = htons(ETH_P_ALL);
-    address.sll_ifindex = static_cast<int>(::if_nametoindex("client"));
+    address.sll_ifindex = static_cast<int>(::if_nametoindex(device.c_str()));
     if (::bind(client_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
-      failure_ = "cannot bind the client's socket";
+      failure_ = "cannot bind the client's socket to " + device;
   });
+}
+
+void NetLab::give_addresses(const std::string& device) {
+  run("ip -n " + name('a') + " address add " + kHostAddress + "/24 dev " + device);
+  run("ip -n " + name('s') + " address add " + kClientAddress + "/24 dev client");
+}
+
+bool NetLab::stacks_reach_each_other() const {
+  io::UniqueFd host;
+  io::UniqueFd client;
+  in('a', [&] { host = udp_socket(kHostAddress); });
+  in('s', [&] { client = udp_socket(kClientAddress); });
+  return passes(host, client, kClientAddress) && passes(client, host, kHostAddress);
+}
+
+bool NetLab::succeeds(char host, const std::string& command) const {
+  bool success = false;
+  in(host, [&] { success = std::system(command.c_str()) == 0; });
+  return success;
 }
 
 NetLab::~NetLab() {
@@ -91,8 +144,7 @@ void NetLab::in(char host, const std::function<void()>& work) const {
 }
 
 void NetLab::run_on(char host, const std::string& command) const {
-  if (std::system(("ip netns exec " + name(host) + " sh -c '" + command + "'").c_str()) != 0)
-    throw std::runtime_error("failed: " + command);
+  if (!succeeds(host, command)) throw std::runtime_error("failed: " + command);
 }
 
 void NetLab::client_send(const Bytes& frame) const {

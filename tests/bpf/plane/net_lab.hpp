@@ -33,6 +33,16 @@ class NetLab {
   /// Runs a shell command in a host's namespace; throws if it fails.
   void run_on(char host, const std::string& command) const;
 
+  /// Runs a command in a host's namespace. Returns whether it succeeds.
+  bool succeeds(char host, const std::string& command) const;
+
+  /// Gives host a's `device` and the client an IPv4 address each.
+  void give_addresses(const std::string& device);
+  /// The kernel of host a sends a datagram to the client's, and gets one back.
+  bool stacks_reach_each_other() const;
+
+  /// The client speaks and listens on a device of the switch's namespace from here on, `client` at first.
+  void be_client_on(const std::string& device);
   /// The client's side of the wire, frame by frame.
   void client_send(const Bytes& frame) const;
   /// The next frame of a VM that the client gets within `patience`.

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "daemon/plane/uplink_check.hpp"
+
 namespace twinstep::daemon {
 namespace {
 
@@ -68,7 +70,9 @@ Result<void> Fabric::reserve_memory() {
 /// A program that runs natively hands frames to devices natively too, and a device without native XDP takes none so.
 /// Uplinks feed the link.
 Result<std::shared_ptr<FabricDevice>> Fabric::open_uplink(const std::string& uplink, const FabricDevice& link) {
-  return open(io::XdpRole::uplink, uplink, link.attachment.mode == io::XdpMode::native);
+  const auto native = runs_natively(uplink);
+  if (!native) return tl::unexpected(native.error());
+  return open(io::XdpRole::uplink, uplink, *native && link.attachment.mode == io::XdpMode::native);
 }
 
 Result<std::shared_ptr<FabricDevice>> Fabric::open(io::XdpRole role, const std::string& name, bool native) {

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "daemon/plane/uplink_check.hpp"
+
 namespace twinstep::daemon {
 namespace {
 
@@ -43,6 +45,7 @@ Result<void> check_memory(const PlaneConfig& config, const io::ChunkPool& chunks
 Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabric, const io::Tap& tap) {
   if (auto checked = check_memory(config, fabric.chunks(config.slot)); !checked) return tl::unexpected(checked.error());
   if (auto checked = check_mtu(config.uplink, fabric.link()); !checked) return tl::unexpected(checked.error());
+  if (auto ready = prepare_uplink(config.uplink); !ready) return tl::unexpected(ready.error());
 
   std::unique_ptr<Port> self(new Port(fabric, config.slot));
   self->umem_.reclaim();

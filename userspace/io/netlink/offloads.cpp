@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -23,6 +24,8 @@ constexpr std::size_t kBlockBits = 32;
 /// What must be off, whatever the rest: the frame would go out unfinished.
 constexpr std::array<std::string_view, 4> kMustBeOff{"tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6",
                                                      "tx-tcp-segmentation"};
+/// What takes tags out of received frames.
+constexpr std::array<std::string_view, 2> kStripsTags{"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
 
 /// ethtool's commands end in an array whose size the device tells, so each lies in a buffer of its own.
 template <typename Command>
@@ -74,31 +77,74 @@ std::uint32_t bit_of(std::size_t feature) {
   return 1U << (feature % kBlockBits);
 }
 
-bool must_be_off(const std::string& name) {
-  return std::find(kMustBeOff.begin(), kMustBeOff.end(), name) != kMustBeOff.end();
+template <std::size_t N>
+bool is_one_of(const std::string& name, const std::array<std::string_view, N>& names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
+
+/// A device's features (ethtool -k), by name.
+class Features {
+ public:
+  explicit Features(const std::string& device)
+      : device_(device),
+        ethtool_(device),
+        names_(feature_names(ethtool_)),
+        blocks_((names_.size() + kBlockBits - 1) / kBlockBits),
+        present_(ETHTOOL_GFEATURES, blocks_ * sizeof(ethtool_get_features_block)) {}
+
+  Result<void> read() {
+    present_.get()->size = static_cast<std::uint32_t>(blocks_);
+    if (names_.empty() || !ethtool_.run(present_.get())) return fail_os("cannot read the features of " + device_);
+    return {};
+  }
+  /// Of those that `which` picks, after read().
+  template <typename Which>
+  Result<void> turn_off(Which which) {
+    Buffer<ethtool_sfeatures> wanted(ETHTOOL_SFEATURES, blocks_ * sizeof(ethtool_set_features_block));
+    wanted.get()->size = static_cast<std::uint32_t>(blocks_);
+    for (std::size_t i = 0; i < names_.size(); ++i)
+      if (which(names_[i]))
+        wanted.get()->features[i / kBlockBits].valid |= bit_of(i) & present_.get()->features[i / kBlockBits].available;
+    if (!ethtool_.run(wanted.get())) return fail_os("cannot turn off the offloads of " + device_);
+    return read();
+  }
+  /// The first of those that `which` picks that is on, or nothing.
+  template <typename Which>
+  std::optional<std::string> active(Which which) const {
+    for (std::size_t i = 0; i < names_.size(); ++i)
+      if (which(names_[i]) && (present_.get()->features[i / kBlockBits].active & bit_of(i)) != 0) return names_[i];
+    return std::nullopt;
+  }
+
+ private:
+  const std::string device_;
+  Ethtool ethtool_;
+  const std::vector<std::string> names_;
+  const std::size_t blocks_;
+  Buffer<ethtool_gfeatures> present_;
+};
 
 }  // namespace
 
 Result<void> turn_send_offloads_off(const std::string& device) {
-  Ethtool ethtool(device);
-  const auto names = feature_names(ethtool);
-  const std::size_t blocks = (names.size() + kBlockBits - 1) / kBlockBits;
-  Buffer<ethtool_gfeatures> present(ETHTOOL_GFEATURES, blocks * sizeof(ethtool_get_features_block));
-  present.get()->size = static_cast<std::uint32_t>(blocks);
-  if (names.empty() || !ethtool.run(present.get())) return fail_os("cannot read the features of " + device);
+  Features features(device);
+  const auto off = features.read().and_then(
+      [&] { return features.turn_off([](const auto& name) { return name.starts_with("tx-"); }); });
+  if (!off) return off;
+  if (const auto left = features.active([](const auto& name) { return is_one_of(name, kMustBeOff); }))
+    return fail(device + " does not let go of " + *left + ": checksums would stay unfinished");
+  return {};
+}
 
-  Buffer<ethtool_sfeatures> wanted(ETHTOOL_SFEATURES, blocks * sizeof(ethtool_set_features_block));
-  wanted.get()->size = static_cast<std::uint32_t>(blocks);
-  for (std::size_t i = 0; i < names.size(); ++i)
-    if (names[i].starts_with("tx-"))
-      wanted.get()->features[i / kBlockBits].valid |= bit_of(i) & present.get()->features[i / kBlockBits].available;
-  if (!ethtool.run(wanted.get())) return fail_os("cannot turn off the offloads of " + device);
-
-  if (!ethtool.run(present.get())) return fail_os("cannot read the features of " + device);
-  for (std::size_t i = 0; i < names.size(); ++i)
-    if (must_be_off(names[i]) && (present.get()->features[i / kBlockBits].active & bit_of(i)) != 0)
-      return fail(device + " does not let go of " + names[i] + ": checksums would stay unfinished");
+Result<void> leave_vlan_tags_in_frames(const std::string& device) {
+  const auto strips = [](const std::string& name) { return is_one_of(name, kStripsTags); };
+  Features features(device);
+  if (auto read = features.read(); !read) return read;
+  if (!features.active(strips)) return {};
+  if (auto off = features.turn_off(strips); !off) return off;
+  if (const auto left = features.active(strips))
+    return fail(device + " takes VLAN tags out of frames before XDP programs see them and does not let go of " + *left +
+                "; the uplink must be another NIC, or a VLAN device on this one");
   return {};
 }
 

@@ -12,4 +12,8 @@ namespace twinstep::io {
 /// the frame reaches the device. An Error if the device insists on checksums or segmentation.
 Result<void> turn_send_offloads_off(const std::string& device);
 
+/// Makes a device hand over received frames with their VLAN tags inside, where XDP programs look for them (ethtool -K:
+/// rxvlan, and rx-vlan-stag-hw-parse). An Error if the device insists on taking them out.
+Result<void> leave_vlan_tags_in_frames(const std::string& device);
+
 }  // namespace twinstep::io
