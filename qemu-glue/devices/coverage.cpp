@@ -3,15 +3,22 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
 
+#include "qemu-glue/launch/vm_spec.hpp"
+
 namespace twinstep::qemu {
 namespace {
 
 constexpr Milliseconds kTimeout{5000};
+
+/// Where QEMU keeps devices: those that the user named, those he did not, and the board's own.
+constexpr std::array<const char*, 3> kContainers = {"/machine/peripheral", "/machine/peripheral-anon",
+                                                    "/machine/unattached"};
 
 struct Refusal {
   std::string_view type;  // a QOM type's name begins so
@@ -63,9 +70,8 @@ std::string child_type(const Json& property) {
   return type.substr(kPrefix.size(), type.size() - kPrefix.size() - 1);
 }
 
-/// Devices that the user named, those he did not, and the board's own.
 Result<void> check_types(QmpClient& qmp) {
-  for (const char* container : {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"}) {
+  for (const char* container : kContainers) {
     const auto listed = qmp.execute("qom-list", {{"path", container}}, kTimeout);
     if (!listed) return tl::unexpected(listed.error());
     for (const Json& property : *listed) {
@@ -78,6 +84,48 @@ Result<void> check_types(QmpClient& qmp) {
     }
   }
   return {};
+}
+
+/// The network backend of a device; nothing if it is no NIC. One without a backend has the name "".
+Result<std::optional<std::string>> backend_of(QmpClient& qmp, const std::string& path) {
+  const auto listed = qmp.execute("qom-list", {{"path", path}}, kTimeout);
+  if (!listed) return tl::unexpected(listed.error());
+  std::set<std::string> properties;
+  for (const Json& property : *listed) properties.insert(property.value("name", ""));
+  if (!properties.contains("netdev") || !properties.contains("mac")) return std::nullopt;
+  const auto backend = qmp.execute("qom-get", {{"path", path}, {"property", "netdev"}}, kTimeout);
+  if (!backend) return tl::unexpected(backend.error());
+  return backend->get<std::string>();
+}
+
+/// Takes a container's NICs out of `missing`; an Error for one that isn't there.
+Result<void> check_nics_in(QmpClient& qmp, const std::string& container, std::set<std::string>& missing) {
+  const auto listed = qmp.execute("qom-list", {{"path", container}}, kTimeout);
+  if (!listed) return tl::unexpected(listed.error());
+  for (const Json& property : *listed) {
+    const std::string type = child_type(property);
+    if (type.empty()) continue;
+    const std::string path = container + "/" + property.value("name", "");
+    const auto backend = backend_of(qmp, path);
+    if (!backend) return tl::unexpected(backend.error());
+    if (*backend && missing.erase(**backend) == 0)
+      return refuse(
+          type + " (" + path + ")",
+          "it is a NIC that the configuration doesn't have; unplug it, or give the VM a [[vm.nic]] for it and "
+          "start the VM anew");
+  }
+  return {};
+}
+
+Result<void> check_nics(QmpClient& qmp, std::size_t nics) {
+  std::set<std::string> missing;
+  for (std::size_t i = 0; i < nics; ++i) missing.insert(nic_id(i));
+  for (const char* container : kContainers)
+    if (auto checked = check_nics_in(qmp, container, missing); !checked) return checked;
+  if (missing.empty()) return {};
+  return fail("can't be protected because QEMU lacks the NIC " + *missing.begin() +
+              ", which the configuration has; it was unplugged: start the VM anew, without this [[vm.nic]] if it isn't "
+              "wanted any more");
 }
 
 Result<void> check_blockers(QmpClient& qmp) {
@@ -151,8 +199,9 @@ Result<void> check_cpus(QmpClient& qmp) {
 
 }  // namespace
 
-Result<void> check_coverage(QmpClient& qmp, std::uint64_t memory_bytes) {
+Result<void> check_coverage(QmpClient& qmp, std::uint64_t memory_bytes, std::size_t nics) {
   return check_types(qmp)
+      .and_then([&] { return check_nics(qmp, nics); })
       .and_then([&] { return check_blockers(qmp); })
       .and_then([&] { return check_balloon(qmp, memory_bytes); })
       .and_then([&] { return check_disks(qmp); })

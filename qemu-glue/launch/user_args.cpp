@@ -16,7 +16,7 @@ struct Refusal {
 
 constexpr std::string_view kOwnMemory =
     "Twinstep lays out the VM's memory itself: give its size in the VM's definition";
-constexpr std::string_view kOwnNetwork = "Twinstep makes the VM's NIC itself: name its model in the VM's definition";
+constexpr std::string_view kOwnNetwork = "Twinstep makes the VM's NICs itself: give it a [[vm.nic]] in its definition";
 constexpr std::string_view kOwnState = "Twinstep loads the VM's state itself";
 constexpr std::string_view kDisplayMemory =
     "a display adapter's memory is not covered by checkpoints: use the serial console";

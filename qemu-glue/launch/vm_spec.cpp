@@ -71,6 +71,10 @@ std::string vhost_property(const NicSpec& nic) {
 
 }  // namespace
 
+std::string nic_id(std::size_t number) {
+  return "twinstep-nic" + std::to_string(number);
+}
+
 std::filesystem::path qmp_path(const VmSpec& spec) {
   return spec.run_dir / "qmp.sock";
 }
@@ -88,7 +92,7 @@ Result<std::vector<std::string>> command_line(const VmSpec& spec) {
   append_memory(args, spec, user->machine.value_or(kDefaultMachine));
   for (std::size_t i = 0; i < spec.nics.size(); ++i) {
     const NicSpec& nic = spec.nics[i];
-    const std::string id = "twinstep-nic" + std::to_string(i);
+    const std::string id = nic_id(i);
     append(args, {"-netdev", "tap,id=" + id + ",fd=" + std::to_string(nic.tap_fd) + vhost_property(nic)});
     append(args,
            {"-device", nic.device + ",netdev=" + id + ",mac=" + nic.mac + mtu_property(nic) + filter_property(nic)});

@@ -10,7 +10,7 @@
 
 namespace twinstep::qemu {
 
-/// The VM's one NIC, on a tap that the caller made.
+/// A NIC of the VM, on a tap that the caller made.
 struct NicSpec {
   int tap_fd = -1;  ///< open tap queue; stays the caller's
   std::string mac;  ///< aa:bb:cc:dd:ee:ff
@@ -34,6 +34,9 @@ struct VmSpec {
 
 /// The name of guest RAM's backend in QEMU; with several nodes their numbers follow it.
 inline constexpr const char* kRamBackend = "twinstep-ram";
+
+/// The id of the network backend of the VM's NIC `number`, which counts from 0: its name in QEMU.
+std::string nic_id(std::size_t number);
 
 std::filesystem::path qmp_path(const VmSpec& spec);
 std::filesystem::path log_path(const VmSpec& spec);

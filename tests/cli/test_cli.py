@@ -19,6 +19,7 @@ VM = {
     "id": 7, "name": "web", "role": "primary", "state": "protected", "generation": 2, "owner": "a", "secondary": "b",
     "epoch": 12, "checkpoints": 11, "checkpoints_by_cause": {"initial": 1, "epoch_limit": 10}, "hold_ns": 100000000,
     "pause_ns_p50": 5400000, "pause_ns_max": 32100000, "pages_sent": 66000, "bytes_sent": 270336000, "pid": 4711,
+    "nics": ["52:54:00:77:00:10", "52:54:00:77:00:11"],
 }
 DB = {"id": 9, "name": "db", "role": "none", "state": "absent", "epoch": 0, "last_reason": "never started"}
 CHECKPOINT = {
@@ -27,11 +28,11 @@ CHECKPOINT = {
     "pages_dirty": 600, "pages_sent": 590, "bytes_sent": 2416640, "commit_ns": 12000000,
 }
 FLOW = {
-    "vm": "web", "vm_addr": "10.0.0.9", "vm_port": 80, "peer_addr": "10.0.0.1", "peer_port": 40000, "state": "agreeing",
+    "vm": "web", "nic": 1, "vm_addr": "10.0.0.9", "vm_port": 80, "peer_addr": "10.0.0.1", "peer_port": 40000, "state": "agreeing",
     "bytes_matched": 123456, "frames_held": 3, "seq_delta": 0, "ts_delta": 4294967295,
 }
 NIC = {
-    "vm": "web", "frames_in": 5, "xdp": {"tap_held": 5}, "guest_offloads": "on",
+    "vm": "web", "nic": 1, "mac": "52:54:00:77:00:11", "frames_in": 5, "xdp": {"tap_held": 5}, "guest_offloads": "on",
     "uplink": "eth0", "uplink_mode": "generic", "uplink_sockets": "copy", "uplink_queues": 2, "uplink_mtu": 1500,
     "uplink_other_programs": ["xdp_pass (id 12)", "xdp_filter (id 13)"],
     "tap": "tap0", "tap_mode": "generic", "tap_sockets": "copy", "tap_mtu": 1504,
@@ -39,7 +40,7 @@ NIC = {
 }
 
 GOLDEN_VM = """\
-7: web  state protected  role primary
+7: web  state protected  role primary  nics 52:54:00:77:00:10, 52:54:00:77:00:11
 \towner a  secondary b  generation 2  epoch 12
 \tcheckpoints 11  checkpoints_by_cause  epoch_limit 10  initial 1
 \tpause_p50 5.4ms  pause_max 32.1ms  hold 100ms
@@ -57,11 +58,11 @@ GOLDEN_CHECKPOINT = """\
 \tsteps  cont 900us  copy 0  save 2.1ms  scan 600ns  stop 800us
 """
 GOLDEN_FLOW = """\
-web  vm_addr 10.0.0.9  vm_port 80  peer_addr 10.0.0.1  peer_port 40000  state agreeing
+web  nic 1  vm_addr 10.0.0.9  vm_port 80  peer_addr 10.0.0.1  peer_port 40000  state agreeing
 \tbytes_matched 120.6KiB  frames_held 3  seq_delta 0  ts_delta 4294967295
 """
 GOLDEN_NIC = """\
-web
+web  nic 1  mac 52:54:00:77:00:11
 \tuplink eth0  uplink_mode generic  uplink_sockets copy  uplink_queues 2  uplink_mtu 1500  \
 uplink_other_programs xdp_pass (id 12), xdp_filter (id 13)
 \ttap tap0  tap_mode generic  tap_sockets copy  tap_mtu 1504  guest_offloads on

@@ -45,7 +45,7 @@ class OffloadsTest(unittest.TestCase):
         self.run_in_lab(lambda lab: self._download(lab, "off"))
 
     def _download(self, lab, offloads):
-        hosts = scenarios.start_protected_pair(lab, print, vm_settings={"guest_offloads": offloads})
+        hosts = scenarios.start_protected_pair(lab, print, nics=[{"guest_offloads": offloads}])
         nic = hosts["a"].control("nic", "show")[0]
         self.assertEqual(nic["guest_offloads"], offloads)
         before = received(lab.network.hosts["a"], nic["tap"])
@@ -85,7 +85,7 @@ class OffloadsTest(unittest.TestCase):
             host.control("vm", "protect", "name", VM)
         except LabError:
             pass  # it isn't ready yet
-        return "guest_offloads of web is on there and off here" in host.log.read_text(encoding="utf-8")
+        return "guest_offloads of NIC 0 of web is on there and off here" in host.log.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

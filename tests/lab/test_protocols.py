@@ -2,8 +2,6 @@
 """Everything that isn't TCP over IPv4: IPv6, a VLAN, UDP, echoes and fragments, through a failover; and what the two VMs
 send differently."""
 
-import os
-import re
 import socket
 import struct
 import threading
@@ -14,13 +12,8 @@ from twinlab import scenarios
 from twinlab.content import content
 from twinlab.lab import Lab, default_build_directory
 from twinlab.network import GUEST_ADDRESS, GUEST_ADDRESS6, GUEST_VLAN_ADDRESS
+from twinlab.traffic import TIMEOUT_S, Stream, clock_by_tcp, clock_by_udp, udp
 
-ECHO_PORT = 7
-CLOCK_PORT = 13
-HTTP_PORT = 80
-STREAM_BYTES = 4_000_000
-STREAM_BYTES_PER_SECOND = 400_000
-STREAM_TIMEOUT_S = 60
 ECHO_INTERVAL_S = 0.1
 ECHO_TIMEOUT_S = 2
 # More than two frames' worth, so that each datagram is three fragments.
@@ -29,35 +22,6 @@ FAULT_AFTER_S = 4
 CLOCKS = 5
 ICMP6_ECHO_REQUEST = 128
 ICMP6_ECHO_REPLY = 129
-
-
-class Stream(threading.Thread):
-    """A paced download on one connection. `wrong`: what was wrong with it, nothing if all came."""
-
-    def __init__(self, address, seed):
-        super().__init__(daemon=True)
-        self._address = address
-        self._seed = seed
-        self.wrong = "not over yet"
-
-    def run(self):
-        expected = content(self._seed, STREAM_BYTES)
-        try:
-            received = self._download()
-        except OSError as error:
-            self.wrong = str(error)
-            return
-        same = os.path.commonprefix([received, expected])
-        self.wrong = None if received == expected else f"{len(received)} bytes, the first {len(same)} of them right"
-
-    def _download(self):
-        with socket.create_connection((str(self._address.ip), HTTP_PORT), timeout=STREAM_TIMEOUT_S) as connection:
-            target = f"/stream/{STREAM_BYTES_PER_SECOND}/{STREAM_BYTES}?seed={self._seed}"
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: twinstep\r\nConnection: close\r\n\r\n".encode())
-            reply = bytearray()
-            while piece := connection.recv(65536):
-                reply += piece
-        return bytes(reply.partition(b"\r\n\r\n")[2])
 
 
 class Echo(threading.Thread):
@@ -121,12 +85,6 @@ class Icmp6Echo(Echo):
         return datagram[8:] if (kind, identifier) == (ICMP6_ECHO_REPLY, self._size) else None
 
 
-def udp(address, port=ECHO_PORT):
-    endpoint = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
-    endpoint.connect((str(address.ip), port))
-    return endpoint
-
-
 def icmp6(address):
     endpoint = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
     endpoint.connect((str(address.ip), 0))
@@ -171,7 +129,7 @@ class ProtocolsTest(unittest.TestCase):
         fault_ns = time.monotonic_ns()
         scenarios.fail_over(lab, hosts, "a", "crash", print)
         for stream in streams.values():
-            stream.join(STREAM_TIMEOUT_S)
+            stream.join(TIMEOUT_S)
         for echo in answers:
             echo.stop()
         ping.stop()
@@ -198,10 +156,10 @@ class ProtocolsTest(unittest.TestCase):
         def checkpoints(cause):
             return hosts["a"].vm()["checkpoints_by_cause"].get(cause, 0)
 
-        for cause, address, ask in (("content", GUEST_ADDRESS6, self._clock_by_tcp),
-                                    ("content", GUEST_VLAN_ADDRESS, self._clock_by_tcp),
-                                    ("datagram", GUEST_ADDRESS6, self._clock_by_udp),
-                                    ("datagram", GUEST_VLAN_ADDRESS, self._clock_by_udp)):
+        for cause, address, ask in (("content", GUEST_ADDRESS6, clock_by_tcp),
+                                    ("content", GUEST_VLAN_ADDRESS, clock_by_tcp),
+                                    ("datagram", GUEST_ADDRESS6, clock_by_udp),
+                                    ("datagram", GUEST_VLAN_ADDRESS, clock_by_udp)):
             with self.subTest(cause=cause, address=str(address)):
                 before = checkpoints(cause)
                 with lab.network.client.entered():
@@ -209,22 +167,6 @@ class ProtocolsTest(unittest.TestCase):
                 self.assertEqual(clocks, sorted(clocks), "one VM's clock, which goes forward")
                 self.assertEqual(len(set(clocks)), CLOCKS)
                 self.assertGreater(checkpoints(cause), before)
-
-    @staticmethod
-    def _clock_by_tcp(address):
-        with socket.create_connection((str(address.ip), HTTP_PORT), timeout=STREAM_TIMEOUT_S) as connection:
-            connection.sendall(b"GET /clock HTTP/1.1\r\nHost: twinstep\r\nConnection: close\r\n\r\n")
-            reply = bytearray()
-            while piece := connection.recv(4096):
-                reply += piece
-        return int(re.fullmatch(rb'{"monotonic_ns":(\d+)}\n', reply.partition(b"\r\n\r\n")[2])[1])
-
-    @staticmethod
-    def _clock_by_udp(address):
-        with udp(address, CLOCK_PORT) as endpoint:
-            endpoint.settimeout(STREAM_TIMEOUT_S)
-            endpoint.send(b"?")
-            return int(re.fullmatch(rb"clock (\d+)\n", endpoint.recv(4096))[1])
 
 
 if __name__ == "__main__":

@@ -107,17 +107,17 @@ void World::send_to_client(HostIndex /*host*/, const Packet& packet) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Faults
 
-std::optional<FaultKind> World::effect_fails(HostIndex host, std::size_t effect) {
+bool World::effect_fails(HostIndex host, std::size_t effect) {
   for (std::size_t index = 0; index < faults_.size(); ++index) {
     const Fault& fault = faults_[index];
     if (countdown_[index] == 0 || fault.host != host || fault.effect != effect || --countdown_[index] != 0) continue;
-    if (fault.kind == FaultKind::step_failure || fault.kind == FaultKind::beyond_bound) {
+    if (fault.kind == FaultKind::step_failure) {
       quiet_until(context_.now());
-      return fault.kind;
+      return true;
     }
     strike(fault);
   }
-  return {};
+  return false;
 }
 
 void World::quiet_until(Nanos at) {
@@ -160,7 +160,6 @@ void World::strike(const Fault& fault) {
       host.operator_failover();
       return;
     case FaultKind::step_failure:
-    case FaultKind::beyond_bound:
       return;  // happens when its effect is carried out
   }
 }

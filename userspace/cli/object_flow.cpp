@@ -8,7 +8,7 @@ Object flow_object() {
           {{"show", false, false}, {"list", false, false}},
           "twinstep flow { show | list } [name NAME]\n",
           {"vm"},
-          {{"vm_addr", "vm_port", "peer_addr", "peer_port", "state"},
+          {{"nic", "vm_addr", "vm_port", "peer_addr", "peer_port", "state"},
            {"bytes_matched", "frames_held", "seq_delta", "ts_delta"}}};
 }
 

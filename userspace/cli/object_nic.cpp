@@ -8,7 +8,7 @@ Object nic_object() {
           {{"show", false, false}, {"list", false, false}},
           "twinstep nic { show | list } [name NAME]\n",
           {"vm"},
-          {{},
+          {{"nic", "mac"},
            {"uplink", "uplink_mode", "uplink_sockets", "uplink_queues", "uplink_mtu", "uplink_other_programs"},
            {"tap", "tap_mode", "tap_sockets", "tap_mtu", "tap_other_programs", "guest_offloads"},
            {"link", "link_mode", "link_sockets", "link_queues", "link_mtu", "link_other_programs"},

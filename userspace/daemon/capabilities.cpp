@@ -91,7 +91,8 @@ bool can_run(const std::string& program) {
 Result<void> check_host(const Config& config) {
   if (auto link = check_device(config.link.device, "link.device"); !link) return link;
   for (const auto& vm : config.vms) {
-    if (auto uplink = check_device(vm.uplink, "uplink of VM '" + vm.name + "'"); !uplink) return uplink;
+    for (const auto& nic : vm.nics)
+      if (auto uplink = check_device(nic.uplink, "uplink of VM '" + vm.name + "'"); !uplink) return uplink;
     if (!can_run(vm.qemu))
       return fail("there is no program " + vm.qemu + ": install QEMU, or correct qemu of VM '" + vm.name +
                   "' in the configuration");

@@ -16,9 +16,12 @@
 #include "daemon/config_reader.hpp"
 #include "io/page_stream.hpp"
 #include "io/socket.hpp"
+#include "wire/bodies.hpp"
 
 namespace twinstep::daemon {
 namespace {
+
+using MacSet = std::set<std::array<std::uint8_t, 6>>;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
@@ -185,7 +188,38 @@ bool busy_poll(ConfigTable& table) {
   return text == "busy";
 }
 
-VmConfig read_vm(ConfigTable& table, const Config& config) {
+NicConfig read_nic(ConfigTable& table, const LinkConfig& link) {
+  NicConfig nic;
+  nic.uplink = device(table, "uplink");
+  nic.mac = mac(table, "mac");
+  nic.model = table.string("model", nic.model);
+  nic.vhost_net = table.boolean("vhost_net", nic.vhost_net);
+  if (nic.vhost_net && !nic.model.starts_with("virtio-net"))
+    table.error("vhost_net", "needs a virtio-net NIC, and model is \"" + nic.model + "\"");
+  nic.guest_offloads = guest_offloads(table);
+  nic.busy_poll = busy_poll(table);
+  if (nic.uplink == link.device) table.error("uplink", "is also the link's device: the two must differ");
+  table.refuse_unknown();
+  return nic;
+}
+
+/// macs: of all NICs read so far.
+std::vector<NicConfig> read_nics(ConfigTable& vm, const LinkConfig& link, MacSet& macs, ConfigErrors& errors) {
+  const toml::array* tables = vm.tables("nic");
+  std::vector<NicConfig> nics;
+  if (tables == nullptr || tables->size() > wire::kNicsMax) {
+    vm.error("nic", "there must be 1 to " + std::to_string(wire::kNicsMax) + " NICs, each in a table [[vm.nic]]");
+    return nics;
+  }
+  for (const auto& element : *tables) {
+    ConfigTable table(element.as_table(), "vm.nic", element.source().begin.line, errors);
+    nics.push_back(read_nic(table, link));
+    if (!macs.insert(nics.back().mac).second) table.error("mac", "is the MAC address of two NICs");
+  }
+  return nics;
+}
+
+VmConfig read_vm(ConfigTable& table, const Config& config, MacSet& macs, ConfigErrors& errors) {
   VmConfig vm;
   vm.name = name(table, "name");
   vm.home = name(table, "home");
@@ -196,22 +230,14 @@ VmConfig read_vm(ConfigTable& table, const Config& config) {
   if ((vm.memory_nodes > 1 || vm.huge_pages) && vm.memory_bytes % part_bytes != 0)
     table.error("memory", "must be a multiple of " + std::to_string(part_bytes / kMiB) +
                               " MiB with this huge_pages and memory_nodes");
-  vm.uplink = device(table, "uplink");
-  vm.mac = mac(table, "mac");
   vm.qemu = table.string("qemu", vm.qemu);
   vm.qemu_args = table.strings("qemu_args");
-  vm.nic_model = table.string("nic_model", vm.nic_model);
-  vm.vhost_net = table.boolean("vhost_net", vm.vhost_net);
-  if (vm.vhost_net && !vm.nic_model.starts_with("virtio-net"))
-    table.error("vhost_net", "needs a virtio-net NIC, and nic_model is \"" + vm.nic_model + "\"");
-  vm.guest_offloads = guest_offloads(table);
-  vm.busy_poll = busy_poll(table);
   vm.mode = mode(table, "mode", vm.mode);
   vm.limits = read_limits(table.table("limits"));
+  vm.nics = read_nics(table, config.link, macs, errors);
   if (vm.home != config.host.name && vm.home != config.peer.name)
     table.error("home", "must be one of the two hosts, \"" + config.host.name + "\" or \"" + config.peer.name + "\"");
   if (vm.memory_bytes % kMiB != 0) table.error("memory", "must be a whole number of MiB");
-  if (vm.uplink == config.link.device) table.error("uplink", "is also the link's device: the two must differ");
   table.refuse_unknown();
   return vm;
 }
@@ -221,12 +247,11 @@ void read_vms(ConfigTable& root, Config& config, ConfigErrors& errors) {
   if (tables == nullptr || tables->size() > TS_SLOTS_MAX)
     return root.error("vm", "there must be 1 to " + std::to_string(TS_SLOTS_MAX) + " VMs, each in a table [[vm]]");
   std::set<std::string> names;
-  std::set<std::array<std::uint8_t, 6>> macs;
+  MacSet macs;
   for (const auto& element : *tables) {
     ConfigTable table(element.as_table(), "vm", element.source().begin.line, errors);
-    config.vms.push_back(read_vm(table, config));
+    config.vms.push_back(read_vm(table, config, macs, errors));
     if (!names.insert(config.vms.back().name).second) table.error("name", "is the name of two VMs");
-    if (!macs.insert(config.vms.back().mac).second) table.error("mac", "is the MAC address of two VMs");
   }
 }
 
@@ -273,8 +298,11 @@ Result<Config> load_config(const std::filesystem::path& file) {
 
 std::uint64_t definition_hash(const VmConfig& vm) {
   std::string text = vm.name + '\0' + std::to_string(vm.memory_bytes) + '\0' + std::to_string(vm.memory_nodes) + '\0' +
-                     vm.nic_model + '\0' + (vm.vhost_net ? "vhost" : "") + '\0';
-  text.append(vm.mac.begin(), vm.mac.end());
+                     std::to_string(vm.nics.size()) + '\0';
+  for (const auto& nic : vm.nics) {
+    text += nic.model + '\0' + (nic.vhost_net ? "vhost" : "") + '\0';
+    text.append(nic.mac.begin(), nic.mac.end());
+  }
   bool is_place = false;
   for (const auto& argument : vm.qemu_args) {
     if (!is_place) text += argument;

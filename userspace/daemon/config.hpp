@@ -53,7 +53,7 @@ struct MemoryConfig {
   bool verify = false;       ///< compare all of a VM's memory at each checkpoint
 };
 
-/// Bounds of what a VM may use on its host.
+/// Bounds of what each NIC of a VM may use on its host.
 struct VmLimits {
   std::uint32_t umem_frames = 16384;          ///< 1024..1048576, a power of two: chunks of packet memory, 4 KiB each
   std::uint32_t held_frames_max = 8192;       ///< 64..524288: held frames that cause a checkpoint
@@ -65,20 +65,24 @@ struct VmLimits {
   std::uint32_t inbound_frames_max = 4096;    ///< 64..1048576: clients' frames kept while the PVM stands still
 };
 
+struct NicConfig {
+  std::string uplink;  ///< network device toward the clients; several NICs may have the same
+  std::array<std::uint8_t, 6> mac{};
+  std::string model = "virtio-net-pci";
+  bool vhost_net = false;  ///< the NIC's queues are worked on in the host's kernel; virtio-net only
+  io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
+  bool busy_poll = false;  ///< one processor does nothing but its packets; otherwise it waits for interrupts
+};
+
 struct VmConfig {
   std::string name;                ///< as HostConfig::name
   std::string home;                ///< the host that starts the VM the first time
   std::uint64_t memory_bytes = 0;  ///< 16M..1024G, whole MiB
   unsigned memory_nodes = 1;       ///< 1..8: NUMA nodes of the guest, each with an equal part of the memory
   bool huge_pages = false;         ///< memory from the host's reserve of 2 MiB pages
-  std::string uplink;              ///< network device toward the clients
-  std::array<std::uint8_t, 6> mac{};
+  std::vector<NicConfig> nics;     ///< 1..4 (wire::kNicsMax), in the order in which the guest finds them
   std::string qemu = "qemu-system-x86_64";
   std::vector<std::string> qemu_args;
-  std::string nic_model = "virtio-net-pci";
-  bool vhost_net = false;  ///< the NIC's queues are worked on in the host's kernel; virtio-net only
-  io::GuestOffloads guest_offloads = io::GuestOffloads::on;  ///< on: where the kernel can finish what the guest leaves
-  bool busy_poll = false;  ///< one processor does nothing but its packets; otherwise it waits for interrupts
   checkpoint::Mode mode = checkpoint::Mode::colo;
   VmLimits limits;
 };
@@ -90,7 +94,7 @@ struct Config {
   ArbiterConfig arbiter;
   TimingConfig timing;
   MemoryConfig memory;
-  std::vector<VmConfig> vms;  ///< 1..64 (TS_SLOTS_MAX), names and MAC addresses all different
+  std::vector<VmConfig> vms;  ///< 1..64 (TS_SLOTS_MAX), names and the NICs' MAC addresses all different
 };
 
 /// Reads the configuration file. Errors name the file, the line and the key, and say what is expected there. Keys that
@@ -100,9 +104,9 @@ Result<Config> load_config(const std::filesystem::path& file);
 /// The same for text; `file` is only named in errors.
 Result<Config> parse_config(std::string_view text, const std::string& file);
 
-/// Of what must be the same on both hosts for one to run the other's VM: name, memory, MAC, NIC model, vhost and QEMU
-/// arguments, without the values of options that only name a place on the host (-serial, -chardev, -kernel and the
-/// like).
+/// Of what must be the same on both hosts for one to run the other's VM: name, memory, QEMU arguments and the MAC,
+/// model and vhost of each NIC, without the values of options that only name a place on the host (-serial, -chardev,
+/// -kernel and the like).
 std::uint64_t definition_hash(const VmConfig& vm);
 
 }  // namespace twinstep::daemon

@@ -46,7 +46,10 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config) {
   if (const auto connected = daemon->connect(); !connected) return tl::make_unexpected(connected.error());
   if (const auto beating = daemon->beat(); !beating) return tl::make_unexpected(beating.error());
   std::uint32_t slot = 0;
-  for (const auto& vm : daemon->vms_) vm->start({*daemon->fabric_, slot++});
+  for (std::size_t i = 0; i < config.vms.size(); ++i) {
+    daemon->vms_[i]->start({*daemon->fabric_, slot});
+    slot += static_cast<std::uint32_t>(config.vms[i].nics.size());
+  }
   return daemon;
 }
 
@@ -69,7 +72,8 @@ Daemon::~Daemon() {
 
 Result<void> Daemon::make_fabric() {
   std::vector<FabricNic> nics;
-  for (const auto& vm : config_.vms) nics.push_back({vm.uplink, vm.mac, vm.limits.umem_frames});
+  for (const auto& vm : config_.vms)
+    for (const auto& nic : vm.nics) nics.push_back({nic.uplink, nic.mac, vm.limits.umem_frames});
   auto fabric = Fabric::create(config_.link.device, nics);
   if (!fabric) return tl::make_unexpected(fabric.error());
   fabric_ = std::move(*fabric);
@@ -170,7 +174,7 @@ Result<json> Daemon::command(const json& request) {
     if (object == "vm") return answer_vms(request, &Vm::view);
     if (object == "checkpoint") return answer_vms(request, &Vm::checkpoints);
     if (object == "flow") return answer_vms(request, &Vm::flows);
-    if (object == "nic") return answer_vms(request, &Vm::nic);
+    if (object == "nic") return answer_vms(request, &Vm::nics);
   }
   if (object == "vm" && (verb == "protect" || verb == "cancel" || verb == "failover")) {
     if (!request.contains("name")) return fail("which VM? say: vm " + verb + " name NAME");

@@ -10,7 +10,6 @@
 #include "memory/page_bitmap.hpp"
 #include "memory/page_hash.hpp"
 #include "memory/staged_pages.hpp"
-#include "memory/svm_hashes.hpp"
 
 namespace twinstep::memory {
 
@@ -29,8 +28,10 @@ class StagedFeed final : public PageFeed {
   bool secondary_has(std::size_t index) const;
 
   const StagedPages* staged_;
+  const SvmPages* svm_;
   const PageBitmap* ahead_;
-  SvmHashes svm_;
+  PageHashKey key_;
+  std::vector<PageNumber> hashed_;  // of which page each of svm_'s hashes is
   std::atomic<std::size_t> next_ = 0;
   std::vector<std::uint8_t> given_;  // of each staged page, whether the secondary lacks it
 };

@@ -14,20 +14,29 @@ namespace twinstep::wire {
 
 using MacAddress = std::array<std::uint8_t, 6>;
 
+/// Most NICs of a VM.
+inline constexpr std::size_t kNicsMax = 4;
+
+/// One NIC of the VM, as the primary has it.
+struct PrepareNic {
+  MacAddress mac{};
+  std::uint32_t mtu_bytes = 0;  ///< of the uplink, and so of the guest
+  bool guest_offloads = false;  ///< the guest's NIC offers checksum and segmentation offloads
+  bool operator==(const PrepareNic&) const = default;
+};
+
 /// Body of `prepare`: what the secondary must agree with before it makes itself ready, and what it needs to know of the
 /// primary.
 struct PrepareBody {
   std::string vm_name;
   std::uint16_t vm_id = 0;
   std::uint64_t memory_bytes = 0;
-  MacAddress vm_mac{};
   std::uint64_t definition_hash = 0;           ///< of what must be the same in both hosts' configurations
   std::array<std::uint8_t, 16> digest_seed{};  ///< random, anew for each pairing: the key of the comparison's digests
   MacAddress link_mac{};                       ///< the primary's end of the link
   std::string machine_type;                    ///< as QEMU resolves it, for example "pc-q35-7.2"
   std::uint16_t page_stream_port = 0;          ///< where the primary would listen; 0: it doesn't
-  std::uint32_t mtu_bytes = 0;                 ///< of the uplink, and so of the guest
-  bool guest_offloads = false;                 ///< the guest's NIC offers checksum and segmentation offloads
+  std::vector<PrepareNic> nics;                ///< 1..kNicsMax
   bool operator==(const PrepareBody&) const = default;
 };
 

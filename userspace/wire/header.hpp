@@ -15,7 +15,7 @@ namespace twinstep::wire {
 inline constexpr std::uint32_t kMagic = 0x43575354;
 /// Bumped with every incompatible change of the header, of a body or of the heartbeat. Magic and version keep their
 /// place in all versions, so that daemons of different versions can tell each other so.
-inline constexpr std::uint16_t kWireVersion = 1;
+inline constexpr std::uint16_t kWireVersion = 2;
 inline constexpr std::size_t kHeaderBytes = 64;
 inline constexpr std::size_t kTextBytesMax = 1024;
 inline constexpr std::size_t kBodyBytesMax = std::size_t{64} << 20;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <thread>
@@ -152,7 +153,8 @@ void NetLab::client_send(const Bytes& frame) const {
     throw std::runtime_error("the client cannot send");
 }
 
-std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience, const Mac& source) const {
+std::optional<Bytes> NetLab::client_receive_any(std::span<const Mac> sources,
+                                                std::chrono::milliseconds patience) const {
   const auto until = std::chrono::steady_clock::now() + patience;
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
@@ -165,7 +167,7 @@ std::optional<Bytes> NetLab::client_receive(std::chrono::milliseconds patience, 
         ::recvfrom(client_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
     if (bytes <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
     frame.resize(static_cast<std::size_t>(bytes));
-    if (comes_from(frame, source)) return frame;
+    if (std::ranges::any_of(sources, [&](const Mac& source) { return comes_from(frame, source); })) return frame;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "io/unique_fd.hpp"
@@ -47,7 +48,12 @@ class NetLab {
   void client_send(const Bytes& frame) const;
   /// The next frame of a VM that the client gets within `patience`.
   std::optional<Bytes> client_receive(std::chrono::milliseconds patience = std::chrono::seconds(2),
-                                      const Mac& source = kVmMac) const;
+                                      const Mac& source = kVmMac) const {
+    return client_receive_any(std::span(&source, 1), patience);
+  }
+  /// The same of a VM with any of these addresses.
+  std::optional<Bytes> client_receive_any(std::span<const Mac> sources,
+                                          std::chrono::milliseconds patience = std::chrono::seconds(2)) const;
 
  private:
   std::string name(char host) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // init of the lab's guest. Kernel command line:
 //   twinstep.ip=ADDRESS/PREFIX   eth0's address
+//   twinstep.ipN=ADDRESS/PREFIX  ethN's address, N from 1 to 3 (optional)
 //   twinstep.gw=ADDRESS          default route (optional)
 //   twinstep.ip6=ADDRESS/PREFIX  eth0's IPv6 address; without it the guest speaks IPv4 only
 //   twinstep.vlan=ID,ADDRESS/PREFIX  a tagged interface on eth0 (optional)
@@ -133,6 +134,22 @@ static void configure_vlan(void) {
   run((char*[]){"ip", "link", "set", "vlan0", "up", NULL});
 }
 
+// Each NIC answers for its own address alone, also on a network that they share.
+static void configure_more_nics(void) {
+  char device[] = "ethN";
+  char key[] = "twinstep.ipN";
+  char path[] = "/sys/class/net/ethN";
+  char address[kValueBytesMax];
+  for (char number = '1'; number <= '3'; ++number) {
+    device[sizeof(device) - 2] = key[sizeof(key) - 2] = path[sizeof(path) - 2] = number;
+    if (!boot_option(key, address)) continue;
+    write_file("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
+    wait_for_device(path);
+    run((char*[]){"ip", "address", "add", address, "dev", device, NULL});
+    run((char*[]){"ip", "link", "set", device, "up", NULL});
+  }
+}
+
 static void configure_network(void) {
   char address[kValueBytesMax];
   char gateway[kValueBytesMax];
@@ -146,6 +163,7 @@ static void configure_network(void) {
     run((char*[]){"ip", "route", "add", "default", "via", gateway, NULL});
   }
   configure_vlan();
+  configure_more_nics();
 }
 
 static void configure_dirty_load(void) {

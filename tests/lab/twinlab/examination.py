@@ -18,7 +18,7 @@ ROLES = ("uplink", "tap", "link")
 DIRTY = (300, 2000)
 EPOCH_MS_MAX = 1000
 # What KVM adds to a checkpoint: the NIC's queues in the host's kernel, and processors that run at the same time.
-VM_SETTINGS = {"vhost_net": True}
+NICS = [{"vhost_net": True}]
 CPUS = 2
 GUEST_TIMEOUT_S = 300
 PROTECT_TIMEOUT_S = 300
@@ -31,7 +31,7 @@ def examine(lab, say):
     hosts = lab.twinstep_hosts()
     instructions = _probe(lab)
     for host in hosts.values():
-        host.start(lab.image.with_cpus(CPUS), DIRTY, VM_SETTINGS, {"epoch_ms_max": EPOCH_MS_MAX}, {"verify": True})
+        host.start(lab.image.with_cpus(CPUS), DIRTY, None, {"epoch_ms_max": EPOCH_MS_MAX}, {"verify": True}, NICS)
     wait_until(lambda: scenarios.guest.answers(lab.network.client), GUEST_TIMEOUT_S, "the guest answers")
     say("the guest runs with KVM on host a and answers; protecting it")
     hosts["a"].control("vm", "protect", "name", VM)

@@ -4,7 +4,7 @@
 import os
 import pathlib
 
-from twinlab.network import GUEST_ADDRESS, GUEST_ADDRESS6, GUEST_VLAN_ADDRESS, VLAN
+from twinlab.network import GUEST_ADDRESS, GUEST_ADDRESS_1, GUEST_ADDRESS6, GUEST_VLAN_ADDRESS, VLAN
 from twinlab.system import LabError, run
 
 BUILD_TIMEOUT_S = 300
@@ -17,9 +17,11 @@ class GuestImage:
     """The kernel and initramfs; built when TWINSTEP_GUEST_DIR does not name them.
 
     every_protocol: guests of this image also speak IPv6 and have an interface in a VLAN.
+    second_nic: they have eth1, too.
     """
 
     every_protocol = False
+    second_nic = False
     processor = ("-accel", "tcg", "-cpu", "max")
 
     def __init__(self):
@@ -38,6 +40,8 @@ class GuestImage:
             command_line += f" twinstep.ip6={GUEST_ADDRESS6} twinstep.vlan={VLAN},{GUEST_VLAN_ADDRESS}"
         else:
             command_line += " ipv6.disable=1"
+        if self.second_nic:
+            command_line += f" twinstep.ip1={GUEST_ADDRESS_1}"
         if dirty:
             command_line += f" twinstep.dirty={dirty[0]},{dirty[1]}"
         return [

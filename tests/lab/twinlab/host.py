@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 from twinlab import guest
-from twinlab.network import GUEST_MAC, LINK_ADDRESSES
+from twinlab.network import GUEST_MAC, GUEST_MAC_1, LINK_ADDRESSES
 from twinlab.system import LabError, kill, run, wait_until
 
 START_TIMEOUT_S = 20
@@ -46,11 +46,13 @@ class Host:
         self._directory = directory
         self._daemon = None
 
-    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None):
+    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},)):
         """Starts the daemon and waits until its control socket answers. vm_settings: more keys of the [[vm]] table;
-        timing, memory: keys of [timing] and [memory]."""
+        timing, memory: keys of [timing] and [memory]; nics: more keys of each [[vm.nic]], {host} in an uplink is this
+        one's name."""
         configuration = self._directory / f"{self.name}.toml"
-        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}, memory or {}), encoding="utf-8")
+        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}, memory or {}, nics),
+                                 encoding="utf-8")
         self.run_directory.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             self._daemon = self.namespace.start(self._binaries.daemon, "--config", configuration, stdout=log,
@@ -145,19 +147,24 @@ class Host:
             raise LabError(f"twinstepd on host {self.name} ended by itself: {' / '.join(last)}")
         return self.vm_or_none() is not None
 
-    def _configuration(self, image, dirty, vm_settings, timing, memory):
+    def _configuration(self, image, dirty, vm_settings, timing, memory, nics):
         peer = _peer_of(self.name)
-        sections = {
-            "[host]": {"name": self.name, "run_dir": str(self.run_directory)},
-            "[peer]": {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)},
-            "[link]": {"device": self.link, "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT},
-            "[timing]": timing,
-            "[memory]": memory,
-            "[arbiter]": {"type": "file", "path": str(self.arbiter)},
-            "[[vm]]": {"name": VM, "home": "a", "memory": guest.MEMORY, "uplink": self.uplink, "mac": GUEST_MAC,
-                       "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings},
-        }
+        sections = [
+            ("[host]", {"name": self.name, "run_dir": str(self.run_directory)}),
+            ("[peer]", {"name": peer, "address": str(LINK_ADDRESSES[peer].ip)}),
+            ("[link]", {"device": self.link, "address": str(LINK_ADDRESSES[self.name].ip), "port": LINK_PORT}),
+            ("[timing]", timing),
+            ("[memory]", memory),
+            ("[arbiter]", {"type": "file", "path": str(self.arbiter)}),
+            ("[[vm]]", {"name": VM, "home": "a", "memory": guest.MEMORY,
+                        "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings}),
+            *(("[[vm.nic]]", self._nic(mac, settings)) for mac, settings in zip((GUEST_MAC, GUEST_MAC_1), nics)),
+        ]
         lines = []
-        for header, values in sections.items():
+        for header, values in sections:
             lines += [header, *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
         return "\n".join(lines)
+
+    def _nic(self, mac, settings):
+        nic = {"uplink": self.uplink, "mac": mac} | settings
+        return nic | {"uplink": nic["uplink"].format(host=self.name)}

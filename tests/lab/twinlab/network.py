@@ -25,6 +25,10 @@ VLAN = 5
 CLIENT_VLAN_ADDRESS = ipaddress.ip_interface("10.79.0.1/24")
 GUEST_VLAN_ADDRESS = ipaddress.ip_interface("10.79.0.10/24")
 GUEST_MAC = "52:54:00:77:00:10"
+# Of the guest's second NIC, if it has one.
+CLIENT_ADDRESS_1 = ipaddress.ip_interface("10.80.0.1/24")
+GUEST_ADDRESS_1 = ipaddress.ip_interface("10.80.0.10/24")
+GUEST_MAC_1 = "52:54:00:77:00:11"
 LINK_ADDRESSES = {"a": ipaddress.ip_interface("10.78.0.1/24"), "b": ipaddress.ip_interface("10.78.0.2/24")}
 # Room for an uplink frame and its encapsulation.
 UPLINK_MTU = 1500
@@ -42,6 +46,7 @@ class Network:
         self.switch = Namespace(f"{prefix}-switch")
         self.hosts = {host: Namespace(f"{prefix}-{host}") for host in HOSTS}
         self.wire = Namespace(f"{prefix}-wire") if wire else None
+        self._uplinks = ["up"]
 
     def namespaces(self):
         return [self.client, self.switch, *self.hosts.values(), *([self.wire] if self.wire else [])]
@@ -64,14 +69,27 @@ class Network:
         VlanDevice(self.client, device, "vlan0", VLAN).start()
         self.client.run("ip", "address", "add", str(CLIENT_VLAN_ADDRESS), "dev", "vlan0")
 
+    def add_second_uplink(self):
+        """A switch of its own, client1 at the client and up2-a and up2-b at the hosts."""
+        _add_bridge(self.switch, "br1")
+        self._plug_into_switch(self.client, "client1", "to-client1", "br1")
+        for host, namespace in self.hosts.items():
+            self._plug_into_switch(namespace, f"up2-{host}", f"to2-{host}", "br1")
+        self.client.run("ip", "address", "add", str(CLIENT_ADDRESS_1), "dev", "client1")
+        self._uplinks.append("up2")
+
     def host_loses_power(self, host):
-        """What the others see of it: its uplink and its link have no carrier any more."""
-        self.hosts[host].run("ip", "link", "set", f"up-{host}", "down")
+        """What the others see of it: its uplinks and its link have no carrier any more."""
+        self._set_uplinks(host, "down")
         self.cut_link(host)
 
     def host_gets_power(self, host):
-        self.hosts[host].run("ip", "link", "set", f"up-{host}", "up")
+        self._set_uplinks(host, "up")
         self.restore_link(host)
+
+    def _set_uplinks(self, host, state):
+        for uplink in self._uplinks:
+            self.hosts[host].run("ip", "link", "set", f"{uplink}-{host}", state)
 
     def set_mtu(self, uplink_mtu):
         """Of everything between the client and the hosts, and of the link, which needs a little more."""
@@ -100,10 +118,10 @@ class Network:
     def _create_switch(self):
         _add_bridge(self.switch, "br0")
 
-    def _plug_into_switch(self, namespace, device, port):
+    def _plug_into_switch(self, namespace, device, port, bridge="br0"):
         self.switch.run("ip", "link", "add", port, *self._queues, "type", "veth", "peer", "name", device, *self._queues,
                         "netns", namespace.name)
-        self.switch.run("ip", "link", "set", port, "master", "br0", "up")
+        self.switch.run("ip", "link", "set", port, "master", bridge, "up")
         namespace.run("ip", "link", "set", device, "up")
         _prepare_for_xdp(self.switch, port)
         _prepare_for_xdp(namespace, device)

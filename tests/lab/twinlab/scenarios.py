@@ -43,11 +43,11 @@ def play(lab, name, rng, say, stream_seconds=STREAM_SECONDS):
     return _play_protected(lab, name, rng, say, stream_seconds)
 
 
-def start_solo(lab, say, dirty=None, vm_settings=None, timing=None, memory=None):
+def start_solo(lab, say, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},)):
     """Both hosts up, the guest running unprotected on a. Returns the hosts by name."""
     hosts = lab.twinstep_hosts()
     for host in hosts.values():
-        host.start(lab.image, dirty, vm_settings, timing, memory)
+        host.start(lab.image, dirty, vm_settings, timing, memory, nics)
     say("both hosts run twinstepd; the guest boots on a")
     _wait_for_guest(lab)
     return hosts
@@ -74,9 +74,9 @@ def fail_over(lab, hosts, owner, how, say):
     return other
 
 
-def start_protected_pair(lab, say, dirty=None, vm_settings=None, timing=None, memory=None):
+def start_protected_pair(lab, say, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},)):
     """Both hosts up, the guest running on a and protected by b. Returns the hosts by name."""
-    hosts = start_solo(lab, say, dirty, vm_settings, timing, memory)
+    hosts = start_solo(lab, say, dirty, vm_settings, timing, memory, nics)
     say("the guest answers; protecting it")
     protect(hosts, say)
     return hosts

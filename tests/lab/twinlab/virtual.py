@@ -53,8 +53,8 @@ class VirtualHost(Host):
         self.arbiter = pathlib.Path("/srv/shared")
         self.uplink, self.link = "eth1", "eth2"
 
-    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None):
-        configuration = self._configuration(image, dirty, vm_settings or {}, TIMING | (timing or {}), memory or {})
+    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},)):
+        configuration = self._configuration(image, dirty, vm_settings or {}, TIMING | (timing or {}), memory or {}, nics)
         self.machine.write("/etc/twinstep/twinstepd.toml", configuration)
         self.machine.run("systemctl", "restart", "twinstepd")
         wait_until(lambda: self.vm_or_none() is not None, START_TIMEOUT_S, f"twinstepd on host {self.name} ready")

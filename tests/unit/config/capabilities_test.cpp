@@ -21,7 +21,7 @@ Config config_of_this_host() {
   config.link.device = "lo";
   VmConfig vm;
   vm.name = "web";
-  vm.uplink = "lo";
+  vm.nics = {{.uplink = "lo"}};
   vm.qemu = "sh";
   config.vms = {vm};
   return config;
@@ -54,7 +54,7 @@ TEST_F(Capabilities, NameAMissingDeviceAndItsKey) {
   config.link.device = "nowhere0";
   EXPECT_THAT(error_of(config), HasSubstr("no network device nowhere0: correct link.device"));
   config = config_of_this_host();
-  config.vms.front().uplink = "nowhere1";
+  config.vms.front().nics.front().uplink = "nowhere1";
   EXPECT_THAT(error_of(config), HasSubstr("no network device nowhere1: correct uplink of VM 'web'"));
 }
 

@@ -37,9 +37,11 @@ heartbeat_ms = 20
 name = "web"
 home = "a"
 memory = "256M"
+qemu_args = ["-kernel", "/boot/vmlinuz"]
+
+[[vm.nic]]
 uplink = "eth0"
 mac = "52:54:00:12:34:56"
-qemu_args = ["-kernel", "/boot/vmlinuz"]
 )";
 
 std::string replaced(const std::string& from, const std::string& to) {
@@ -72,12 +74,14 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
   EXPECT_EQ(vm.name, "web");
   EXPECT_EQ(vm.home, "a");
   EXPECT_EQ(vm.memory_bytes, 256U << 20);
-  EXPECT_EQ(vm.uplink, "eth0");
-  EXPECT_THAT(vm.mac, ElementsAre(0x52, 0x54, 0, 0x12, 0x34, 0x56));
+  ASSERT_EQ(vm.nics.size(), 1U);
+  EXPECT_EQ(vm.nics.front().uplink, "eth0");
+  EXPECT_THAT(vm.nics.front().mac, ElementsAre(0x52, 0x54, 0, 0x12, 0x34, 0x56));
+  EXPECT_EQ(vm.nics.front().model, "virtio-net-pci");
+  EXPECT_FALSE(vm.nics.front().vhost_net);
+  EXPECT_EQ(vm.nics.front().guest_offloads, io::GuestOffloads::on);
+  EXPECT_FALSE(vm.nics.front().busy_poll);
   EXPECT_EQ(vm.qemu, "qemu-system-x86_64");
-  EXPECT_EQ(vm.nic_model, "virtio-net-pci");
-  EXPECT_EQ(vm.guest_offloads, io::GuestOffloads::on);
-  EXPECT_FALSE(vm.busy_poll);
   EXPECT_THAT(vm.qemu_args, ElementsAre("-kernel", "/boot/vmlinuz"));
   EXPECT_EQ(vm.limits.umem_frames, 16384U);
   EXPECT_EQ(vm.memory_nodes, 1U);
@@ -89,10 +93,10 @@ TEST(Config, ReadsEverythingAndFillsInDefaults) {
 
 TEST(Config, ReadsHowAVmsNicIsPolled) {
   auto text = kGood;
-  text.replace(text.find("home = \"a\""), 10, "home = \"a\"\npoll = \"busy\"");
+  text.replace(text.find("[[vm.nic]]"), 10, "[[vm.nic]]\npoll = \"busy\"");
   const auto config = parse_config(text, "t.toml");
   ASSERT_TRUE(config) << config.error().message;
-  EXPECT_TRUE(config->vms.front().busy_poll);
+  EXPECT_TRUE(config->vms.front().nics.front().busy_poll);
 }
 
 TEST(Config, ReadsLimitsOfAVm) {
@@ -154,37 +158,72 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"256M", "15M", "t.toml:22: vm.memory: ", "\"16M\""},
         Refusal{"256M", "262145K", "t.toml:22: vm.memory: ", "whole number of MiB"},
         Refusal{"256M", "18446744073709551615G", "t.toml:22: vm.memory: ", "size"},
-        Refusal{"uplink = \"eth0\"", "uplink = \"eth1\"", "t.toml:23: vm.uplink: ", "must differ"},
-        Refusal{"52:54", "53:54", "t.toml:24: vm.mac: ", "one device"},
-        Refusal{"52:54:00:12:34:56", "52:54:00:12:34", "t.toml:24: vm.mac: ", "52:54:00:12:34:56"},
-        Refusal{"52:54:00:12:34:56", "52:54:00:12:34:5g", "t.toml:24: vm.mac: ", "52:54:00:12:34:56"},
-        Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "\"-kernel\"", "t.toml:25: vm.qemu_args: ", "array"},
-        Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "[1]", "t.toml:25: vm.qemu_args: ", "array"},
-        Refusal{"home = \"a\"", "home = \"a\"\nguest_offloads = \"no\"",
-                "t.toml:22: vm.guest_offloads: ", "\"on\" or \"off\""},
-        Refusal{"home = \"a\"", "home = \"a\"\npoll = \"often\"", "t.toml:22: vm.poll: ", "\"interrupt\" or \"busy\""},
-        Refusal{"home = \"a\"", "home = \"a\"\nnic_model = \"e1000\"\nvhost_net = true",
-                "t.toml:23: vm.vhost_net: ", "virtio-net"},
+        Refusal{"uplink = \"eth0\"", "uplink = \"eth1\"", "t.toml:26: vm.nic.uplink: ", "must differ"},
+        Refusal{"52:54", "53:54", "t.toml:27: vm.nic.mac: ", "one device"},
+        Refusal{"52:54:00:12:34:56", "52:54:00:12:34", "t.toml:27: vm.nic.mac: ", "52:54:00:12:34:56"},
+        Refusal{"52:54:00:12:34:56", "52:54:00:12:34:5g", "t.toml:27: vm.nic.mac: ", "52:54:00:12:34:56"},
+        Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "\"-kernel\"", "t.toml:23: vm.qemu_args: ", "array"},
+        Refusal{"[\"-kernel\", \"/boot/vmlinuz\"]", "[1]", "t.toml:23: vm.qemu_args: ", "array"},
+        Refusal{"uplink = \"eth0\"", "uplink = \"eth0\"\nguest_offloads = \"no\"",
+                "t.toml:27: vm.nic.guest_offloads: ", "\"on\" or \"off\""},
+        Refusal{"uplink = \"eth0\"", "uplink = \"eth0\"\nmodel = \"e1000\"\nvhost_net = true",
+                "t.toml:28: vm.nic.vhost_net: ", "virtio-net"},
+        Refusal{"uplink = \"eth0\"", "uplink = \"eth0\"\npoll = \"often\"",
+                "t.toml:27: vm.nic.poll: ", "\"interrupt\" or \"busy\""},
+        Refusal{"uplink = \"eth0\"", "uplink = \"eth0\"\ntap = \"t\"", "t.toml:27: vm.nic.tap: ", "vhost_net"},
+        Refusal{"[[vm.nic]]", "[vm.nic]", "t.toml:25: vm.nic: ", "1 to 4 NICs, each in a table [[vm.nic]]"},
+        Refusal{"home = \"a\"", "home = \"a\"\nmac = \"52:54:00:12:34:56\"", "t.toml:22: vm.mac: ", "nic"},
         Refusal{"[timing]", "[timings]", "t.toml:16: timings: ", "timing"},
         Refusal{"[[vm]]", "[vm]", "t.toml:19: vm: ", "[[vm]]"},
         Refusal{"[peer]", "[peer", "t.toml:4: ", "not valid TOML"}));
 
 TEST(Config, RefusesTwoVmsOfOneNameOrMac) {
   const auto vm = kGood.substr(kGood.find("[[vm]]"));
-  EXPECT_THAT(error_of(kGood + vm), AllOf(StartsWith("t.toml:27: vm.name: "), HasSubstr("two VMs")));
+  EXPECT_THAT(error_of(kGood + vm), AllOf(StartsWith("t.toml:36: vm.nic.mac: "), HasSubstr("two NICs")));
   auto other = vm;
+  other.replace(other.find("12:34:56"), 8, "12:34:57");
+  EXPECT_THAT(error_of(kGood + other), AllOf(StartsWith("t.toml:29: vm.name: "), HasSubstr("two VMs")));
+}
+
+TEST(Config, ReadsTheNicsOfEachVmInTheirOrder) {
+  const std::string second = "[[vm.nic]]\nuplink = \"eth2\"\nmac = \"52:54:00:12:34:57\"\nmodel = \"e1000\"\n";
+  auto other = kGood.substr(kGood.find("[[vm]]"));
   other.replace(other.find("web"), 3, "db1");
-  EXPECT_THAT(error_of(kGood + other), AllOf(StartsWith("t.toml:31: vm.mac: "), HasSubstr("two VMs")));
+  other.replace(other.find("12:34:56"), 8, "12:34:58");
+  const auto config = parse_config(kGood + second + other, "t.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_EQ(config->vms.size(), 2U);
+  const auto& nics = config->vms[0].nics;
+  ASSERT_EQ(nics.size(), 2U);
+  EXPECT_EQ(nics[0].uplink, "eth0");
+  EXPECT_EQ(nics[1].uplink, "eth2");
+  EXPECT_EQ(nics[1].mac[5], 0x57);
+  EXPECT_EQ(nics[1].model, "e1000");
+  ASSERT_EQ(config->vms[1].nics.size(), 1U);
+  EXPECT_EQ(config->vms[1].nics[0].mac[5], 0x58);
+}
+
+TEST(Config, RefusesTooManyNicsAndTwoOfOneMac) {
+  const auto nic = [](char last) {
+    return std::string("[[vm.nic]]\nuplink = \"eth0\"\nmac = \"52:54:00:12:34:5") + last + "\"\n";
+  };
+  EXPECT_THAT(error_of(kGood + nic('6')), AllOf(StartsWith("t.toml:30: vm.nic.mac: "), HasSubstr("two NICs")));
+  EXPECT_EQ(error_of(kGood + nic('7') + nic('8') + nic('9')), "accepted");
+  EXPECT_THAT(error_of(kGood + nic('7') + nic('8') + nic('9') + nic('a')),
+              AllOf(HasSubstr(": vm.nic: "), HasSubstr("1 to 4 NICs")));
+  EXPECT_THAT(error_of(kGood.substr(0, kGood.find("[[vm.nic]]"))),
+              AllOf(StartsWith("t.toml:19: vm.nic: "), HasSubstr("1 to 4 NICs")));
 }
 
 TEST(Config, RefusesLimitsOutOfRange) {
   EXPECT_THAT(error_of(kGood + "[vm.limits]\numem_frames = 5000\n"),
-              AllOf(StartsWith("t.toml:27: vm.limits.umem_frames: "), HasSubstr("power of two")));
+              AllOf(StartsWith("t.toml:29: vm.limits.umem_frames: "), HasSubstr("power of two")));
   EXPECT_THAT(error_of(kGood + "[memory]\nepoch_bytes_max = \"4K\"\n"),
-              AllOf(StartsWith("t.toml:27: memory.epoch_bytes_max: "), HasSubstr("\"1M\"")));
-  EXPECT_THAT(error_of(kGood + "[memory]\nstreams = 9\n"), StartsWith("t.toml:27: memory.streams: "));
-  EXPECT_THAT(error_of(kGood + "[memory]\nverify = 1\n"), StartsWith("t.toml:27: memory.verify: must be true"));
-  EXPECT_THAT(error_of(kGood + "huge_pages = true\nmemory_nodes = 3\n"), HasSubstr("a multiple of 6 MiB"));
+              AllOf(StartsWith("t.toml:29: memory.epoch_bytes_max: "), HasSubstr("\"1M\"")));
+  EXPECT_THAT(error_of(kGood + "[memory]\nstreams = 9\n"), StartsWith("t.toml:29: memory.streams: "));
+  EXPECT_THAT(error_of(kGood + "[memory]\nverify = 1\n"), StartsWith("t.toml:29: memory.verify: must be true"));
+  EXPECT_THAT(error_of(replaced("home = \"a\"", "home = \"a\"\nhuge_pages = true\nmemory_nodes = 3")),
+              HasSubstr("a multiple of 6 MiB"));
 }
 
 TEST(Config, RefusesNoVmAtAll) {
@@ -206,16 +245,17 @@ TEST(DefinitionHash, DiffersWithWhatMakesAnotherMachine) {
   };
   EXPECT_TRUE(changed([](VmConfig& v) { v.name = "db"; }));
   EXPECT_TRUE(changed([](VmConfig& v) { v.memory_bytes *= 2; }));
-  EXPECT_TRUE(changed([](VmConfig& v) { v.mac[5] = 1; }));
-  EXPECT_TRUE(changed([](VmConfig& v) { v.nic_model = "e1000"; }));
-  EXPECT_TRUE(changed([](VmConfig& v) { v.vhost_net = true; }));
+  EXPECT_TRUE(changed([](VmConfig& v) { v.nics[0].mac[5] = 1; }));
+  EXPECT_TRUE(changed([](VmConfig& v) { v.nics[0].model = "e1000"; }));
+  EXPECT_TRUE(changed([](VmConfig& v) { v.nics[0].vhost_net = true; }));
+  EXPECT_TRUE(changed([](VmConfig& v) { v.nics.push_back(v.nics[0]); }));
   EXPECT_TRUE(changed([](VmConfig& v) { v.qemu_args.insert(v.qemu_args.end(), {"-device", "virtio-rng-pci"}); }));
 }
 
 TEST(DefinitionHash, IsTheSameForAnotherPlaceOnTheHost) {
   const auto vm = parse_config(kGood, "t.toml")->vms.front();
   auto other = vm;
-  other.uplink = "ens3";
+  other.nics[0].uplink = "ens3";
   other.qemu = "/opt/qemu/bin/qemu-system-x86_64";
   other.qemu_args[1] = "/srv/vmlinuz";
   EXPECT_EQ(definition_hash(other), definition_hash(vm));

@@ -21,8 +21,9 @@ EpochFlows some_flows() {
 
 TEST(EpochFlows, SurviveTheirTrip) {
   const EpochFlows flows = some_flows();
-  const auto back = decode_epoch_flows(encode(flows));
-  ASSERT_TRUE(back.has_value());
+  const auto nics = decode_epoch_flows(encode({{flows}}), 1);
+  ASSERT_TRUE(nics.has_value());
+  const auto* back = &nics->front();
   ASSERT_EQ(back->bases.size(), 2U);
   for (std::size_t i = 0; i < flows.bases.size(); ++i) {
     EXPECT_EQ(back->bases[i].flow, flows.bases[i].flow);
@@ -38,19 +39,40 @@ TEST(EpochFlows, SurviveTheirTrip) {
 }
 
 TEST(EpochFlows, NoFlowsAreNoFlows) {
-  const auto back = decode_epoch_flows(encode({}));
+  const auto back = decode_epoch_flows(encode({{EpochFlows{}}}), 1);
   ASSERT_TRUE(back.has_value());
-  EXPECT_TRUE(back->bases.empty());
-  EXPECT_TRUE(back->translations.empty());
+  EXPECT_TRUE(back->front().bases.empty());
+  EXPECT_TRUE(back->front().translations.empty());
+}
+
+TEST(EpochFlows, KeepToTheirNics) {
+  auto first = some_flows();
+  first.bases.pop_back();
+  const std::vector<EpochFlows> nics = {first, {}, some_flows()};
+  const auto back = decode_epoch_flows(encode(nics), 3);
+  ASSERT_TRUE(back.has_value());
+  ASSERT_EQ(back->size(), 3U);
+  EXPECT_EQ((*back)[0].bases.size(), 1U);
+  EXPECT_EQ((*back)[0].translations.size(), 1U);
+  EXPECT_TRUE((*back)[1].bases.empty());
+  ASSERT_EQ((*back)[2].bases.size(), 2U);
+  EXPECT_EQ((*back)[2].bases[1].seq, 5U);
+}
+
+TEST(EpochFlows, OfAnotherNumberOfNicsAreRefused) {
+  const std::vector<EpochFlows> nics = {some_flows(), some_flows()};
+  EXPECT_TRUE(decode_epoch_flows(encode(nics), 2).has_value());
+  EXPECT_FALSE(decode_epoch_flows(encode(nics), 1).has_value());
+  EXPECT_FALSE(decode_epoch_flows(encode(nics), 3).has_value());
 }
 
 TEST(EpochFlows, WhatIsNotWholeIsRefused) {
-  auto bytes = encode(some_flows());
+  auto bytes = encode({{some_flows()}});
   bytes.pop_back();
-  EXPECT_FALSE(decode_epoch_flows(bytes).has_value());
-  EXPECT_FALSE(decode_epoch_flows({}).has_value());
+  EXPECT_FALSE(decode_epoch_flows(bytes, 1).has_value());
+  EXPECT_FALSE(decode_epoch_flows({}, 1).has_value());
   bytes.resize(bytes.size() + 2);
-  EXPECT_FALSE(decode_epoch_flows(bytes).has_value());
+  EXPECT_FALSE(decode_epoch_flows(bytes, 1).has_value());
 }
 
 }  // namespace

@@ -19,14 +19,12 @@ PrepareBody sample_prepare() {
   body.vm_name = "web";
   body.vm_id = 7;
   body.memory_bytes = std::uint64_t{5} << 30;
-  body.vm_mac = {0x52, 0x54, 0, 1, 2, 3};
   body.definition_hash = 0xFEDCBA9876543210;
   for (std::size_t i = 0; i < body.digest_seed.size(); ++i) body.digest_seed[i] = static_cast<std::uint8_t>(200 + i);
   body.link_mac = {2, 0, 0, 0, 0, 9};
   body.machine_type = "pc-q35-7.2";
   body.page_stream_port = 7601;
-  body.mtu_bytes = 3000;
-  body.guest_offloads = true;
+  body.nics = {{{0x52, 0x54, 0, 1, 2, 3}, 3000, true}, {{0x52, 0x54, 0, 1, 2, 4}, 1500, false}};
   return body;
 }
 
@@ -41,6 +39,16 @@ TEST(PrepareBody, RefusesAnyOtherLength) {
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) EXPECT_FALSE(decode_prepare(std::span(bytes).first(cut))) << cut;
   bytes.push_back(std::byte{0});
   EXPECT_FALSE(decode_prepare(bytes));
+}
+
+TEST(PrepareBody, RefusesNoNicAndTooMany) {
+  auto body = sample_prepare();
+  body.nics.resize(kNicsMax);
+  EXPECT_TRUE(decode_prepare(encode(body)));
+  body.nics.resize(kNicsMax + 1);
+  EXPECT_FALSE(decode_prepare(encode(body)));
+  body.nics.clear();
+  EXPECT_FALSE(decode_prepare(encode(body)));
 }
 
 TEST(PreparedBody, RoundTripsAndRefusesAnyOtherLength) {

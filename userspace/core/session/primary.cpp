@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The primary's part: protecting, checkpoints, losing the secondary.
-#include <algorithm>
-#include <string>
 #include <utility>
 
 #include "core/session/handler.hpp"
@@ -20,45 +18,13 @@ void Machine::Handler::on(const OpProtect& event) {
     refuse("host " + m.config_.peer + " isn't connected; start twinstepd there and look at the link");
     return;
   }
-  forget_retries();
-  begin_protection();
-  refuse({});
-}
-
-void Machine::Handler::begin_protection() {
   ++m.pairing_;
   reset_protection();
-  m.view_.protects_again_at_ns.reset();
   m.view_.state = State::syncing;
   m.view_.epoch = 0;
   enter(Phase::preparing, m.config_.prepare_timeout_ns);
   send(MessageType::prepare);
-}
-
-// The first attempt is made at once, each further one after double the wait.
-void Machine::Handler::protect_again_later() {
-  if (m.guarded_at_ns_ != 0 && now - m.guarded_at_ns_ >= m.config_.retry_max_ns) m.view_.attempts = 0;
-  m.guarded_at_ns_ = 0;
-  Nanos wait_ns = 0;
-  for (unsigned i = 0; i < m.view_.attempts && wait_ns < m.config_.retry_max_ns; ++i)
-    wait_ns = std::clamp(2 * wait_ns, m.config_.retry_min_ns, m.config_.retry_max_ns);
-  ++m.view_.attempts;
-  m.view_.protects_again_at_ns = now + wait_ns;
-  journal("is synchronised anew" + (wait_ns == 0 ? std::string()
-                                                 : " in " + std::to_string(wait_ns / kMillisecond) + " ms, attempt " +
-                                                       std::to_string(m.view_.attempts)));
-  protect_again_if_due();
-}
-
-void Machine::Handler::protect_again_if_due() {
-  if (m.view_.protects_again_at_ns && now >= *m.view_.protects_again_at_ns && m.peer_connected_) begin_protection();
-}
-
-void Machine::Handler::forget_retries() {
-  m.protect_again_ = false;
-  m.guarded_at_ns_ = 0;
-  m.view_.attempts = 0;
-  m.view_.protects_again_at_ns.reset();
+  refuse({});
 }
 
 void Machine::Handler::on(const OpFailover& event) {
@@ -76,12 +42,6 @@ void Machine::Handler::on(const OpFailover& event) {
 }
 
 void Machine::Handler::on(const OpCancel& event) {
-  if (m.view_.protects_again_at_ns) {
-    forget_retries();
-    journal("isn't synchronised anew: an operator cancelled it");
-    out.emplace_back(Reply{event.op, {}});
-    return;
-  }
   const bool early = m.phase_ == Phase::preparing || m.phase_ == Phase::live_sync || m.phase_ == Phase::wait_svm_stop;
   if (m.view_.role != Role::primary || m.view_.state != State::syncing || !early) {
     out.emplace_back(Reply{
@@ -89,7 +49,6 @@ void Machine::Handler::on(const OpCancel& event) {
     return;
   }
   out.emplace_back(Reply{event.op, {}});
-  forget_retries();
   stay_solo("an operator cancelled the synchronisation");
 }
 
@@ -173,7 +132,12 @@ void Machine::Handler::checkpoint_if_due() {
 void Machine::Handler::on(const Diverged& event) {
   if (m.view_.role != Role::primary) return;
   if (m.phase_ != Phase::idle) {
-    m.diverged_early_ = event;  // perhaps of the epoch whose PauseDone is still on its way
+    // Perhaps of the epoch whose PauseDone is still on its way. Each NIC tells for itself: what only says that output
+    // waits, or is of the epoch before, takes nobody's place.
+    const auto& known = m.diverged_early_;
+    const bool adds =
+        !known || event.epoch > known->epoch || (event.epoch == known->epoch && known->cause == compare::Cause::output);
+    if (adds) m.diverged_early_ = event;
   } else if (event.epoch == m.view_.epoch) {
     m.policy_.on_diverged(event.cause, now);
     checkpoint_if_due();
@@ -236,17 +200,11 @@ void Machine::Handler::lose_secondary(const std::string& reason) {
 void Machine::Handler::stay_solo(const std::string& reason) {
   out.emplace_back(StopStreams{});
   if (m.output_held_) out.emplace_back(ReleaseAll{});
-  run_solo(reason);
-}
-
-// The gate is open.
-void Machine::Handler::run_solo(const std::string& reason) {
   reset_protection();
   m.view_.state = State::solo;
   m.view_.last_reason = reason;
   send(MessageType::abort, 0, reason);
   journal("runs unprotected: " + reason);
-  if (m.protect_again_) protect_again_later();
 }
 
 void Machine::Handler::claim_solo() {

@@ -19,13 +19,14 @@ std::vector<std::byte> Vm::body_of(const session::Message& message) {
       body.vm_name = config_.name;
       body.vm_id = vm_id_;
       body.memory_bytes = config_.memory_bytes;
-      body.vm_mac = config_.mac;
       body.definition_hash = definition_hash(config_);
       body.digest_seed = pairing_.digest_seed;
       body.link_mac = guest_->link_mac();
       body.machine_type = guest_->machine_type();
-      body.mtu_bytes = guest_->mtu();
-      body.guest_offloads = guest_->offloads() == io::GuestOffloads::on;
+      for (std::size_t i = 0; i < config_.nics.size(); ++i) {
+        const io::Tap& tap = guest_->tap(i);
+        body.nics.push_back({config_.nics[i].mac, tap.mtu(), tap.offloads() == io::GuestOffloads::on});
+      }
       return wire::encode(body);
     }
     case session::MessageType::prepared:

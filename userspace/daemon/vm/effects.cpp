@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "daemon/vm/epoch_flows.hpp"
@@ -62,9 +64,9 @@ void Vm::report(session::Step step, const Result<void>& result, session::Event d
 // ---- QEMU -----------------------------------------------------------------------------------------------------------
 
 Result<void> Vm::start_guest(bool paused) {
-  const auto on_diverged = [this](std::uint32_t epoch, const compare::Diverged& diverged) {
-    spdlog::info("{}: epoch {} diverged ({}) {}", config_.name, epoch, compare::to_string(diverged.cause),
-                 diverged.detail);
+  const auto on_diverged = [this](std::size_t nic, std::uint32_t epoch, const compare::Diverged& diverged) {
+    spdlog::info("{}: epoch {} diverged on NIC {} ({}) {}", config_.name, epoch, nic,
+                 compare::to_string(diverged.cause), diverged.detail);
     post(session::Diverged{epoch, diverged.cause});
   };
   auto guest = Guest::start(host_.config, config_, vm_id_, *place_, paused, on_diverged);
@@ -109,34 +111,31 @@ void Vm::carry_out(const session::Journal& effect) {
 // ---- Gate -----------------------------------------------------------------------------------------------------------
 
 void Vm::carry_out(const session::OpenGate& /*effect*/) {
-  guest_->plane().direct();
+  guest_->planes().direct();
 }
 
 void Vm::carry_out(const session::CommitOutput& effect) {
-  guest_->plane().commit(effect.epoch);
+  guest_->planes().commit(effect.epoch);
 }
 
 void Vm::carry_out(const session::CompareFrom& effect) {
-  guest_->plane().set_hold(effect.hold_ns);
-  guest_->plane().svm_running(effect.epoch);
-  if (!pairing_.stream) return;
-  pairing_.stream->run_until_stopped(
-      [this, epoch = effect.epoch, generation = machine_.view().record.generation](const std::stop_token& stopped) {
-        const Nanos ahead_ns = host_.config.memory.ahead_ns;
-        watch_memory(stopped, epoch, generation, ahead_ns == 0 ? std::nullopt : std::optional(ahead_ns));
-      });
+  guest_->planes().set_hold(effect.hold_ns);
+  guest_->planes().svm_running(effect.epoch);
+  if (!pairing_.stream || host_.config.memory.ahead_ns == 0) return;
+  pairing_.stream->run_until_stopped([this, epoch = effect.epoch, generation = machine_.view().record.generation](
+                                         const std::stop_token& stopped) { send_ahead(stopped, epoch, generation); });
 }
 
 void Vm::carry_out(const session::ReleaseAll& /*effect*/) {
-  guest_->plane().release_all_and_direct();
+  guest_->planes().release_all_and_direct();
 }
 
 void Vm::carry_out(const session::ShutGate& /*effect*/) {
-  if (guest_) guest_->plane().discard_and_close();
+  if (guest_) guest_->planes().discard_and_close();
 }
 
 void Vm::carry_out(const session::TakeOver& /*effect*/) {
-  const auto stats = guest_->plane().take_over();
+  const auto stats = guest_->planes().take_over();
   spdlog::info("{}: gate open, {} frames replayed, {} flows carried on, {} with other numbers", config_.name,
                stats.frames_replayed, stats.flows, stats.flows_renumbered);
 }
@@ -158,8 +157,8 @@ void Vm::carry_out(const session::LiveSync& /*effect*/) {
 
 Result<void> Vm::prepare_sync() {
   const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
-  if (const auto paired = guest_->plane().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
-  if (const auto proven = guest_->plane().prove_link(); !proven) return proven;
+  if (const auto paired = guest_->planes().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
+  if (const auto proven = guest_->planes().prove_link(); !proven) return proven;
   if (const auto ready = guest_->become_primary(epoch_bytes_max(), page_hash_key(pairing_.digest_seed)); !ready)
     return ready;
   auto sockets = io::connect_page_streams(host_.config.link.address, host_.config.peer.address,
@@ -174,8 +173,27 @@ Result<void> Vm::prepare_sync() {
   return {};
 }
 
+// Beside the running VMs, until the next checkpoint begins.
+void Vm::send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, stopped, std::chrono::nanoseconds(host_.config.memory.ahead_ns), [] { return false; })) {
+    if (stopped.stop_requested()) return;
+    const auto sent =
+        guest_->primary().send_ahead(*pairing_.sender, generation, [&stopped] { return stopped.stop_requested(); });
+    if (!sent) return spdlog::warn("{}: sends nothing ahead of a checkpoint: {}", config_.name, sent.error().message);
+    if (sent->full) return post(session::Diverged{epoch, compare::Cause::pressure});
+  }
+}
+
+std::uint64_t Vm::epoch_bytes_max() const {
+  const std::uint64_t limit = host_.config.memory.epoch_bytes_max;
+  return limit == 0 ? config_.memory_bytes : std::min(limit, config_.memory_bytes);
+}
+
 Result<void> Vm::sync_live(std::uint64_t generation) {
-  memory::SyncPace pace(epoch_bytes_max() / memory::kPageBytes);
+  memory::SyncPace pace;
   for (bool more = true; more;) {
     const auto round = sync_round(generation, pace);
     if (!round) return tl::make_unexpected(round.error());
@@ -218,16 +236,14 @@ void Vm::carry_out(const session::PausePrimary& effect) {
   }
   // Whatever failed, the VM goes on; that it is no longer protected is the machine's business.
   if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
-  guest_->plane().resume_input();
-  if (guest_->primary().beyond_bound())
-    return post(session::StepFailed{session::Step::pause_primary, entry.error().message, true});
+  guest_->planes().resume_input();
   report(session::Step::pause_primary, tl::make_unexpected(entry.error()), session::PauseDone{});
 }
 
 Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   CheckpointEntry entry;
   entry.epoch = effect.epoch;
-  // The image before was committed. Nothing is sent ahead any more.
+  // The image before was committed: its sender is at its end, if not quite over. Nothing is sent ahead any more.
   pairing_.stream->stop();
   if (!effect.svm_ran) pairing_.svm = {memory::PageBitmap(pairing_.svm.dirty.pages()), {}};
   entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
@@ -235,7 +251,7 @@ Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   if (const auto prestaged = guest_->primary().prestage(pairing_.svm); !prestaged)
     return tl::make_unexpected(prestaged.error());
   // Before the stop: QEMU reads one more frame after it, and hands that to the VM when it runs again (net/tap.c).
-  guest_->plane().shut_input();
+  guest_->planes().shut_input();
   Nanos last = io::monotonic_ns();
   const auto lap = [&last] {
     const Nanos now = io::monotonic_ns();
@@ -252,11 +268,11 @@ Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   entry.pause.scan_ns = lap() - staged->copy_ns;
   if (const auto taken = take_page_checksums(); !taken) return tl::make_unexpected(taken.error());
   entry.pause.copy_ns = lap() + staged->copy_ns;
-  pairing_.flows = guest_->plane().begin_epoch(effect.epoch, effect.svm_rests);
+  pairing_.flows = guest_->planes().begin_epoch(effect.epoch, effect.svm_rests);
   entry.pause.scan_ns += lap();
   if (const auto resumed = guest_->resume(); !resumed) return tl::make_unexpected(resumed.error());
   entry.pause.cont_ns = lap();
-  guest_->plane().resume_input();
+  guest_->planes().resume_input();
   entry.pages_dirty = staged->pages_dirty;
   entry.verified = host_.config.memory.verify;
   entry.paused_at_ns = io::monotonic_ns();
@@ -273,9 +289,8 @@ Result<void> Vm::take_page_checksums() {
 }
 
 void Vm::carry_out(const session::StreamImage& effect) {
-  pairing_.stream->run_until_stopped([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
-                                      generation = machine_.view().record.generation,
-                                      meta = encode(pairing_.flows)](const std::stop_token& stopped) {
+  pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
+                        generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
     // The VM's output waits for this.
     pairing_.sender->limit_rate(0);
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
@@ -288,7 +303,6 @@ void Vm::carry_out(const session::StreamImage& effect) {
       entry->pages_sent = sent.pages;
       entry->bytes_sent = sent.bytes;
     }});
-    watch_memory(stopped, epoch, generation, std::nullopt);
   });
 }
 
@@ -311,35 +325,44 @@ void Vm::carry_out(const session::PrepareStandby& /*effect*/) {
 Result<void> Vm::prepare_standby() {
   if (!pairing_.prepare) return fail("the primary sent no definition of " + config_.name);
   const wire::PrepareBody& asked = *pairing_.prepare;
-  if (asked.definition_hash != definition_hash(config_)) {
+  if (asked.definition_hash != definition_hash(config_) || asked.nics.size() != config_.nics.size()) {
     return fail("the definitions of " + config_.name +
-                " differ between the hosts: make memory, mac, nic_model, vhost_net and qemu_args equal");
+                " differ between the hosts: make memory, qemu_args and the NICs' mac, model and vhost_net equal");
   }
   if (const auto started = start_guest(true); !started) return started;
   // Its VM stands still.
-  if (const auto proven = guest_->plane().prove_host(); !proven) return proven;
+  if (const auto proven = guest_->planes().prove_host(); !proven) return proven;
   if (guest_->machine_type() != asked.machine_type) {
     return fail("QEMU's machine types differ: " + asked.machine_type + " there, " + guest_->machine_type() +
                 " here; install the same QEMU, or name a versioned machine type in qemu_args");
   }
-  if (asked.mtu_bytes != guest_->mtu()) {
-    return fail("the MTU of the uplink of " + config_.name + " is " + std::to_string(asked.mtu_bytes) + " there and " +
-                std::to_string(guest_->mtu()) + " here: make them equal (ip link set DEVICE mtu N)");
-  }
-  if (asked.guest_offloads != (guest_->offloads() == io::GuestOffloads::on)) {
-    return fail("guest_offloads of " + config_.name + " is " + (asked.guest_offloads ? "on" : "off") + " there and " +
-                io::to_string(guest_->offloads()) +
-                " here: see this host's journal for what it lacks, or set guest_offloads = \"off\" on both hosts");
-  }
+  if (const auto same = agree_on_nics(asked.nics); !same) return same;
   const auto key = compare::DigestKey::from_seed(seed_bytes(asked.digest_seed));
-  if (const auto paired = guest_->plane().pair(key, vm_id_, asked.link_mac); !paired) return paired;
+  if (const auto paired = guest_->planes().pair(key, vm_id_, asked.link_mac); !paired) return paired;
   if (const auto ready = guest_->become_secondary(epoch_bytes_max(), page_hash_key(asked.digest_seed)); !ready)
     return ready;
   auto listener = io::PageStreamListener::open(host_.config.link.address, 0);
   if (!listener) return tl::make_unexpected(listener.error());
   pairing_.listener.emplace(std::move(*listener));
-  guest_->plane().standby();
+  guest_->planes().standby();
   accept_stream();
+  return {};
+}
+
+/// That they are as many, in the same order, the hash of the definition has told.
+Result<void> Vm::agree_on_nics(const std::vector<wire::PrepareNic>& there) const {
+  for (std::size_t i = 0; i < guest_->planes().size(); ++i) {
+    const io::Tap& here = guest_->tap(i);
+    const std::string nic = "NIC " + std::to_string(i) + " of " + config_.name;
+    const bool offloads = there.at(i).guest_offloads;
+    if (there[i].mtu_bytes != here.mtu())
+      return fail("the MTU of the uplink of " + nic + " is " + std::to_string(there[i].mtu_bytes) + " there and " +
+                  std::to_string(here.mtu()) + " here: make them equal (ip link set DEVICE mtu N)");
+    if (offloads != (here.offloads() == io::GuestOffloads::on))
+      return fail("guest_offloads of " + nic + " is " + (offloads ? "on" : "off") + " there and " +
+                  io::to_string(here.offloads()) +
+                  " here: see this host's journal for what it lacks, or set guest_offloads = \"off\" on both hosts");
+  }
   return {};
 }
 
@@ -378,7 +401,7 @@ void Vm::carry_out(const session::StopSvm& effect) {
 
 Result<void> Vm::stop_svm(std::uint32_t epoch) {
   if (const auto stopped = guest_->stop_as_standby(); !stopped) return stopped;
-  if (const auto stopped = guest_->plane().standby_stop(epoch); !stopped) return stopped;
+  if (const auto stopped = guest_->planes().standby_stop(epoch); !stopped) return stopped;
   auto dirty = guest_->secondary().scan_dirty();
   if (!dirty) return tl::make_unexpected(dirty.error());
   pairing_.svm = std::move(*dirty);
@@ -392,14 +415,14 @@ void Vm::carry_out(const session::ApplyImage& effect) {
 
 Result<void> Vm::apply_image(std::uint32_t epoch) {
   auto& memory = guest_->secondary();
-  const auto flows = decode_epoch_flows(memory.image().meta());
+  const auto flows = decode_epoch_flows(memory.image().meta(), guest_->planes().size());
   if (!flows) return tl::make_unexpected(flows.error());
   if (const auto applied = memory.apply(); !applied) return applied;
   if (const auto loaded = guest_->load(memory.image().device_state()); !loaded) return loaded;
   const auto finished = memory.finish();
   if (!finished) return tl::make_unexpected(finished.error());
   if (*finished) ++checkpoints_verified_;
-  guest_->plane().standby_begin(epoch, *flows);
+  guest_->planes().standby_begin(epoch, *flows);
   if (const auto resumed = guest_->resume(); !resumed) return resumed;
   receive_next();
   return {};
@@ -407,7 +430,7 @@ Result<void> Vm::apply_image(std::uint32_t epoch) {
 
 Result<void> Vm::keep_image(std::uint32_t epoch) {
   auto& memory = guest_->secondary();
-  auto flows = decode_epoch_flows(memory.image().meta());
+  auto flows = decode_epoch_flows(memory.image().meta(), guest_->planes().size());
   if (!flows) return tl::make_unexpected(flows.error());
   if (const auto applied = memory.apply(); !applied) return applied;
   const auto state = memory.image().device_state();
@@ -415,8 +438,8 @@ Result<void> Vm::keep_image(std::uint32_t epoch) {
   pairing_.resting_flows = std::move(*flows);
   if (const auto finished = memory.finish(); !finished) return tl::make_unexpected(finished.error());
   // What clients send from here on waits in the tap: a woken SVM needs no retransmission of it.
-  if (const auto stopped = guest_->plane().standby_stop(epoch); !stopped) return stopped;
-  guest_->plane().standby_begin(epoch, pairing_.resting_flows);
+  if (const auto stopped = guest_->planes().standby_stop(epoch); !stopped) return stopped;
+  guest_->planes().standby_begin(epoch, pairing_.resting_flows);
   receive_next();
   return {};
 }
@@ -427,12 +450,12 @@ void Vm::carry_out(const session::WakeSvm& effect) {
 
 Result<void> Vm::wake_svm(std::uint32_t epoch) {
   if (const auto loaded = guest_->load(pairing_.resting_state); !loaded) return loaded;
-  guest_->plane().standby_begin(epoch, pairing_.resting_flows);
+  guest_->planes().standby_begin(epoch, pairing_.resting_flows);
   return guest_->resume();
 }
 
 void Vm::carry_out(const session::ResumeSvm& /*effect*/) {
-  guest_->plane().standby_return();
+  guest_->planes().standby_return();
   if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
 }
 

@@ -4,7 +4,9 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace twinstep::daemon {
 namespace {
@@ -21,7 +23,7 @@ struct WireBase {
 };
 static_assert(sizeof(WireBase) == 52);
 
-/// In front of the bases; the translations follow them.
+/// Of one NIC, in front of its bases; its translations follow them.
 struct WireCounts {
   std::uint32_t bases = 0;
   std::uint32_t translations = 0;
@@ -59,28 +61,18 @@ T take(std::span<const std::byte>& bytes) {
   return value;
 }
 
-}  // namespace
-
-std::vector<std::byte> encode(const EpochFlows& flows) {
-  std::vector<std::byte> bytes;
-  bytes.reserve(sizeof(WireCounts) + flows.bases.size() * sizeof(WireBase) +
-                flows.translations.size() * sizeof(WireTranslation));
-  put(bytes, WireCounts{static_cast<std::uint32_t>(flows.bases.size()),
-                        static_cast<std::uint32_t>(flows.translations.size())});
-  for (const auto& base : flows.bases) put(bytes, to_wire(base));
-  for (const auto& each : flows.translations) put(bytes, WireTranslation{each.flow, 0, each.numbers});
-  return bytes;
+std::size_t bytes_of(const EpochFlows& flows) {
+  return sizeof(WireCounts) + flows.bases.size() * sizeof(WireBase) +
+         flows.translations.size() * sizeof(WireTranslation);
 }
 
-Result<EpochFlows> decode_epoch_flows(std::span<const std::byte> bytes) {
-  const std::size_t given = bytes.size();
-  const auto malformed = [&] {
-    return fail("the checkpoint's list of flows has " + std::to_string(given) + " bytes, which is not what it says");
-  };
-  if (given < sizeof(WireCounts)) return malformed();
+/// Takes one NIC's flows from the front of `bytes`; nothing if there are fewer than their counts say.
+std::optional<EpochFlows> take_flows(std::span<const std::byte>& bytes) {
+  if (bytes.size() < sizeof(WireCounts)) return std::nullopt;
   const auto counts = take<WireCounts>(bytes);
-  if (bytes.size() != counts.bases * sizeof(WireBase) + counts.translations * sizeof(WireTranslation))
-    return malformed();
+  if (bytes.size() <
+      std::size_t{counts.bases} * sizeof(WireBase) + std::size_t{counts.translations} * sizeof(WireTranslation))
+    return std::nullopt;
   EpochFlows flows;
   flows.bases.reserve(counts.bases);
   for (std::uint32_t i = 0; i < counts.bases; ++i) flows.bases.push_back(from_wire(take<WireBase>(bytes)));
@@ -90,6 +82,38 @@ Result<EpochFlows> decode_epoch_flows(std::span<const std::byte> bytes) {
     flows.translations.push_back({.flow = wire.flow, .numbers = wire.numbers});
   }
   return flows;
+}
+
+}  // namespace
+
+std::vector<std::byte> encode(std::span<const EpochFlows> nics) {
+  std::vector<std::byte> bytes;
+  std::size_t size = 0;
+  for (const auto& flows : nics) size += bytes_of(flows);
+  bytes.reserve(size);
+  for (const auto& flows : nics) {
+    put(bytes, WireCounts{static_cast<std::uint32_t>(flows.bases.size()),
+                          static_cast<std::uint32_t>(flows.translations.size())});
+    for (const auto& base : flows.bases) put(bytes, to_wire(base));
+    for (const auto& each : flows.translations) put(bytes, WireTranslation{each.flow, 0, each.numbers});
+  }
+  return bytes;
+}
+
+Result<std::vector<EpochFlows>> decode_epoch_flows(std::span<const std::byte> bytes, std::size_t nics) {
+  const std::size_t given = bytes.size();
+  const auto malformed = [&] {
+    return fail("the checkpoint's lists of flows have " + std::to_string(given) +
+                " bytes, which is not what they say for " + std::to_string(nics) + " NICs");
+  };
+  std::vector<EpochFlows> all;
+  for (std::size_t i = 0; i < nics; ++i) {
+    auto flows = take_flows(bytes);
+    if (!flows) return malformed();
+    all.push_back(std::move(*flows));
+  }
+  if (!bytes.empty()) return malformed();
+  return all;
 }
 
 }  // namespace twinstep::daemon

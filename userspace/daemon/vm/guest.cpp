@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <utility>
 
@@ -22,35 +21,44 @@ constexpr auto kLaunchTimeout = 20s;
 constexpr auto kQmpTimeout = 2s;
 constexpr auto kLoadTimeout = 10s;
 
-/// Interface names have 15 characters at most, so the VM's number stands for its name.
-std::string tap_name(std::uint16_t vm_id) {
-  return "tstap" + std::to_string(vm_id);
-}
-
-std::string mac_text(const io::MacAddress& mac) {
-  char text[18];
-  std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-  return text;
+/// Interface names have 15 characters at most and a tap's devices two more, so numbers stand for names.
+std::string tap_name(std::uint16_t vm_id, std::size_t nic) {
+  return "tstap" + std::to_string(vm_id) + "n" + std::to_string(nic);
 }
 
 /// The guest's packets may be as large as the uplink's.
-Result<unsigned> guest_mtu(const VmConfig& vm) {
-  const auto mtu_bytes = io::device_mtu(vm.uplink);
+Result<unsigned> guest_mtu(const NicConfig& nic) {
+  const auto mtu_bytes = io::device_mtu(nic.uplink);
   if (!mtu_bytes || *mtu_bytes <= io::Tap::kMtuBytesMax) return mtu_bytes;
   const auto most = std::to_string(io::Tap::kMtuBytesMax);
-  return fail("the MTU of the uplink " + vm.uplink + " is " + std::to_string(*mtu_bytes) + " and Twinstep carries " +
+  return fail("the MTU of the uplink " + nic.uplink + " is " + std::to_string(*mtu_bytes) + " and Twinstep carries " +
               most + " at most: a larger frame takes several AF_XDP buffers (XDP_USE_SG), and the kernel redirects " +
-              "none such into a tap nor to two devices; run: ip link set " + vm.uplink + " mtu " + most);
+              "none such into a tap nor to two devices; run: ip link set " + nic.uplink + " mtu " + most);
 }
 
 /// With guest offloads if they are wanted and this kernel can finish what a guest leaves undone.
-Result<io::Tap> make_tap(const VmConfig& vm, std::uint16_t vm_id, unsigned mtu_bytes) {
-  if (vm.guest_offloads == io::GuestOffloads::on) {
-    auto tap = io::Tap::create(tap_name(vm_id), mtu_bytes, io::GuestOffloads::on);
+Result<io::Tap> make_tap(const VmConfig& vm, std::size_t number, const std::string& name) {
+  const NicConfig& nic = vm.nics[number];
+  const auto mtu_bytes = guest_mtu(nic);
+  if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
+  if (nic.guest_offloads == io::GuestOffloads::on) {
+    auto tap = io::Tap::create(name, *mtu_bytes, io::GuestOffloads::on);
     if (tap) return tap;
-    spdlog::warn("VM {}: its NIC offers no checksum and segmentation offloads: {}", vm.name, tap.error().message);
+    spdlog::warn("VM {}: its NIC {} offers no checksum and segmentation offloads: {}", vm.name, number,
+                 tap.error().message);
   }
-  return io::Tap::create(tap_name(vm_id), mtu_bytes, io::GuestOffloads::off);
+  return io::Tap::create(name, *mtu_bytes, io::GuestOffloads::off);
+}
+
+/// One for each NIC; the planes go on using them where they are.
+Result<std::vector<std::unique_ptr<io::Tap>>> make_taps(const VmConfig& vm, std::uint16_t vm_id) {
+  std::vector<std::unique_ptr<io::Tap>> taps;
+  for (std::size_t i = 0; i < vm.nics.size(); ++i) {
+    auto tap = make_tap(vm, i, tap_name(vm_id, i));
+    if (!tap) return tl::make_unexpected(tap.error());
+    taps.push_back(std::make_unique<io::Tap>(std::move(*tap)));
+  }
+  return taps;
 }
 
 void set_limits(const VmLimits& limits, PlaneConfig& plane) {
@@ -63,8 +71,26 @@ void set_limits(const VmLimits& limits, PlaneConfig& plane) {
   plane.inbound_frames_max = limits.inbound_frames_max;
 }
 
+std::vector<Planes::Nic> plane_nics(const VmConfig& vm, std::uint16_t vm_id, std::uint32_t slot,
+                                    const std::vector<std::unique_ptr<io::Tap>>& taps) {
+  std::vector<Planes::Nic> nics;
+  for (std::size_t i = 0; i < taps.size(); ++i) {
+    PlaneConfig config;
+    config.slot = slot + static_cast<std::uint32_t>(i);
+    config.uplink = vm.nics[i].uplink;
+    config.vm_mac = vm.nics[i].mac;
+    config.vm_id = vm_id;
+    config.nic = static_cast<std::uint16_t>(i);
+    config.busy_poll = vm.nics[i].busy_poll;
+    set_limits(vm.limits, config);
+    nics.push_back({config, *taps[i]});
+  }
+  return nics;
+}
+
 /// What QEMU is started with. Makes the VM's run directory.
-Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::Tap& tap, bool paused) {
+Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const std::vector<std::unique_ptr<io::Tap>>& taps,
+                             bool paused) {
   qemu::VmSpec spec;
   spec.name = vm.name;
   spec.binary = vm.qemu;
@@ -72,11 +98,12 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
   spec.memory_bytes = vm.memory_bytes;
   spec.memory_nodes = vm.memory_nodes;
   spec.huge_pages = vm.huge_pages;
-  spec.nics.push_back({.tap_fd = tap.fd(),
-                       .mac = mac_text(vm.mac),
-                       .device = vm.nic_model,
-                       .mtu_bytes = tap.mtu(),
-                       .vhost = vm.vhost_net});
+  for (std::size_t i = 0; i < taps.size(); ++i)
+    spec.nics.push_back({.tap_fd = taps[i]->fd(),
+                         .mac = io::to_string(vm.nics[i].mac),
+                         .device = vm.nics[i].model,
+                         .mtu_bytes = taps[i]->mtu(),
+                         .vhost = vm.nics[i].vhost_net});
   spec.run_dir = host.host.run_dir / vm.name;
   spec.paused = paused;
   std::error_code failed;
@@ -87,34 +114,23 @@ Result<qemu::VmSpec> vm_spec(const Config& host, const VmConfig& vm, const io::T
 
 }  // namespace
 
-Guest::Guest(std::unique_ptr<io::Tap> tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu,
+Guest::Guest(std::vector<std::unique_ptr<io::Tap>> taps, std::unique_ptr<Planes> planes, qemu::QemuProcess qemu,
              std::uint64_t memory_bytes)
-    : tap_(std::move(tap)), plane_(std::move(plane)), qemu_(std::move(qemu)), memory_bytes_(memory_bytes) {}
+    : taps_(std::move(taps)), planes_(std::move(planes)), qemu_(std::move(qemu)), memory_bytes_(memory_bytes) {}
 
 Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
-                                            FabricPlace place, bool paused, OnDiverged on_diverged) {
-  const auto mtu_bytes = guest_mtu(vm);
-  if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
-  auto made = make_tap(vm, vm_id, *mtu_bytes);
-  if (!made) return tl::make_unexpected(made.error());
-  // The plane goes on using it, so it has to stay where it is.
-  auto tap = std::make_unique<io::Tap>(std::move(*made));
-  PlaneConfig plane_config;
-  plane_config.slot = place.slot;
-  plane_config.uplink = vm.uplink;
-  plane_config.vm_mac = vm.mac;
-  plane_config.vm_id = vm_id;
-  plane_config.busy_poll = vm.busy_poll;
-  set_limits(vm.limits, plane_config);
-  auto plane = Plane::create(plane_config, place.fabric, *tap, std::move(on_diverged));
-  if (!plane) return tl::make_unexpected(plane.error());
+                                            FabricPlace place, bool paused, const OnNicDiverged& on_diverged) {
+  auto taps = make_taps(vm, vm_id);
+  if (!taps) return tl::make_unexpected(taps.error());
+  auto planes = Planes::create(plane_nics(vm, vm_id, place.slot, *taps), place.fabric, on_diverged);
+  if (!planes) return tl::make_unexpected(planes.error());
 
-  const auto spec = vm_spec(host, vm, *tap, paused);
+  const auto spec = vm_spec(host, vm, *taps, paused);
   if (!spec) return tl::make_unexpected(spec.error());
   auto qemu = qemu::launch(*spec, kLaunchTimeout);
   if (!qemu) return tl::make_unexpected(qemu.error());
 
-  std::unique_ptr<Guest> guest(new Guest(std::move(tap), std::move(*plane), std::move(*qemu), vm.memory_bytes));
+  std::unique_ptr<Guest> guest(new Guest(std::move(*taps), std::move(*planes), std::move(*qemu), vm.memory_bytes));
   if (const auto ready = guest->open_machine(); !ready) return tl::make_unexpected(ready.error());
   const auto link_mac = io::device_mac(host.link.device);
   if (!link_mac) return tl::make_unexpected(link_mac.error());
@@ -131,7 +147,7 @@ Result<void> Guest::open_machine() {
 
 Result<void> Guest::prove_host() {
   if (const auto stopped = stop(); !stopped) return stopped;
-  const auto proven = plane_->prove_host();
+  const auto proven = planes_->prove_host();
   const auto resumed = resume();
   return proven ? resumed : proven;
 }
@@ -141,9 +157,9 @@ Result<void> Guest::stop() {
 }
 
 Result<void> Guest::stop_as_standby() {
-  plane_->shut_input();
+  planes_->shut_input();
   if (const auto stopped = stop(); !stopped) return stopped;
-  if (!std::exchange(reader_occupied_, true)) plane_->occupy_reader();
+  if (!std::exchange(reader_occupied_, true)) planes_->occupy_reader();
   return {};
 }
 

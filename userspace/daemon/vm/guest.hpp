@@ -12,7 +12,7 @@
 #include "core/result.hpp"
 #include "daemon/config.hpp"
 #include "daemon/plane/fabric.hpp"
-#include "daemon/plane/plane.hpp"
+#include "daemon/plane/planes.hpp"
 #include "io/tap/tap.hpp"
 #include "memory/primary_memory.hpp"
 #include "memory/secondary_memory.hpp"
@@ -23,27 +23,25 @@
 
 namespace twinstep::daemon {
 
-/// The VM's body on this host: its tap, its packet plane, its QEMU and its RAM. Lives from the start of QEMU to its
+/// The VM's body on this host: its taps, its packet planes, its QEMU and its RAM. Lives from the start of QEMU to its
 /// end. For one thread, which must outlive it: QEMU ends with the thread that started it.
 class Guest {
  public:
-  /// Starts QEMU; paused: with its vCPUs stopped, as a secondary is made. on_diverged: see Plane::create.
+  /// Starts QEMU; paused: with its vCPUs stopped, as a secondary is made. on_diverged: see Planes::create.
   static Result<std::unique_ptr<Guest>> start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
-                                              FabricPlace place, bool paused, OnDiverged on_diverged);
+                                              FabricPlace place, bool paused, const OnNicDiverged& on_diverged);
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
 
   qemu::QemuProcess& qemu() { return qemu_; }
-  Plane& plane() { return *plane_; }
+  Planes& planes() { return *planes_; }
   const std::string& machine_type() const { return machine_type_; }
-  /// As they are in force, which a host may be unable to give.
-  io::GuestOffloads offloads() const { return tap_->offloads(); }
-  /// The guest's largest packet, in bytes.
-  unsigned mtu() const { return tap_->mtu(); }
+  /// A NIC's tap, with the offloads that are in force, which a host may be unable to give, and the guest's MTU.
+  const io::Tap& tap(std::size_t nic) const { return *taps_.at(nic); }
   /// This host's end of the link.
   const io::MacAddress& link_mac() const { return link_mac_; }
 
-  /// Plane::prove_host(), for which a VM that runs is stopped, some milliseconds unless it fails.
+  /// Planes::prove_host(), for which a VM that runs is stopped, some milliseconds unless it fails.
   Result<void> prove_host();
   Result<void> stop();
   Result<void> resume();
@@ -67,12 +65,13 @@ class Guest {
   memory::SecondaryMemory& secondary() { return *secondary_; }
 
  private:
-  Guest(std::unique_ptr<io::Tap> tap, std::unique_ptr<Plane> plane, qemu::QemuProcess qemu, std::uint64_t memory_bytes);
+  Guest(std::vector<std::unique_ptr<io::Tap>> taps, std::unique_ptr<Planes> planes, qemu::QemuProcess qemu,
+        std::uint64_t memory_bytes);
   Result<void> open_machine();
   Result<void> watch_memory();
 
-  std::unique_ptr<io::Tap> tap_;
-  std::unique_ptr<Plane> plane_;
+  std::vector<std::unique_ptr<io::Tap>> taps_;  // by NIC; the planes use them where they are
+  std::unique_ptr<Planes> planes_;
   qemu::QemuProcess qemu_;
   std::uint64_t memory_bytes_;
   std::string machine_type_;

@@ -13,7 +13,6 @@
 #include "daemon/vm/page_stream.hpp"
 #include "io/page_stream.hpp"
 #include "memory/image_sender.hpp"
-#include "memory/look_pace.hpp"
 #include "memory/page_hash.hpp"
 #include "wire/bodies.hpp"
 
@@ -32,14 +31,12 @@ struct Pairing {
   std::optional<PageStream> stream;
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
 
-  memory::LookPace look_pace;  ///< primary
-
-  std::vector<std::byte> resting_state;  ///< secondary whose SVM rests: what it would be woken with
-  EpochFlows resting_flows;              ///< of the same image
+  std::vector<std::byte> resting_state;   ///< secondary whose SVM rests: what it would be woken with
+  std::vector<EpochFlows> resting_flows;  ///< of the same image, by NIC
 
   std::vector<std::uint64_t> page_checksums;  ///< primary: of the paused RAM, if it is to be compared
   memory::SvmPages svm;                       ///< of the checkpoint under way, on both sides
-  EpochFlows flows;                           ///< primary: of the epoch that PausePrimary began
+  std::vector<EpochFlows> flows;              ///< primary: by NIC, of the epoch that PausePrimary began
   std::span<const std::byte> device_state;    ///< primary: of the same; lies in Guest until the next save
 };
 

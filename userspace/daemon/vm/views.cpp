@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the control socket shows of a VM. Keys are part of the command line's interface: keep them stable.
-#include <algorithm>
 #include <array>
 
 #include "daemon/vm/vm.hpp"
@@ -46,8 +45,9 @@ json checkpoint_json(const CheckpointEntry& entry) {
   return shown;
 }
 
-json flow_json(const std::string& vm, const compare::FlowView& flow) {
+json flow_json(const std::string& vm, std::size_t nic, const compare::FlowView& flow) {
   json shown = {{"vm", vm},
+                {"nic", nic},
                 {"vm_addr", compare::vm_address(flow.flow)},
                 {"vm_port", port_number(flow.flow.vm_port_be)},
                 {"peer_addr", compare::peer_address(flow.flow)},
@@ -59,6 +59,49 @@ json flow_json(const std::string& vm, const compare::FlowView& flow) {
                 {"ts_delta", static_cast<std::int32_t>(flow.ts_delta)}};
   for (const unsigned tag : flow.flow.vlan)
     if (tag != 0) shown["vlan"].push_back(tag & 0xfff);
+  return shown;
+}
+
+json nic_json(const std::string& vm, std::size_t number, const io::MacAddress& mac, Plane& plane) {
+  const NicView nic = plane.nic();
+  const PlaneStats stats = plane.stats();
+  json shown = {{"vm", vm},
+                {"nic", number},
+                {"mac", io::to_string(mac)},
+                {"uplink", nic.uplink},
+                {"uplink_mode", io::to_string(nic.uplink_mode)},
+                {"link", nic.link},
+                {"link_mode", io::to_string(nic.link_mode)},
+                {"tap", nic.tap},
+                {"tap_mode", io::to_string(nic.tap_mode)},
+                {"poll", nic.busy_poll ? "busy" : "interrupt"},
+                {"queues_polled", nic.queues_polled},
+                {"uplink_queues", nic.uplink_queues},
+                {"link_queues", nic.link_queues},
+                {"guest_offloads", io::to_string(nic.guest_offloads)},
+                {"frames_in", stats.compare.frames_in},
+                {"frames_released", stats.compare.frames_released},
+                {"frames_released_on_arrival", stats.compare.frames_released_on_arrival},
+                {"flows_in_kernel", stats.compare.flows_lent},
+                {"frames_released_by_commit", stats.compare.frames_released_by_commit},
+                {"frames_held", stats.compare.frames_held},
+                {"frames_expended", stats.compare.frames_expended},
+                {"flows", stats.compare.flows},
+                {"flows_half_open", stats.compare.flows_half_open},
+                {"frames_unsent", stats.frames_unsent},
+                {"inbound_dropped", stats.inbound_dropped},
+                {"records_in", stats.compare.records_in},
+                {"records_stale", stats.compare.records_stale},
+                {"records_sent", stats.records_sent},
+                {"record_frames_lost", stats.record_frames_lost},
+                {"window_updates", stats.compare.window_updates},
+                {"umem_free", stats.umem_free}};
+  add_state(shown, "uplink", nic.uplink_state);
+  add_state(shown, "link", nic.link_state);
+  add_state(shown, "tap", nic.output_state);
+  json counters = json::object();
+  for (std::size_t i = 0; i < kCounterNames.size(); ++i) counters[kCounterNames[i]] = stats.xdp.count[i];
+  shown["xdp"] = std::move(counters);
   return shown;
 }
 
@@ -82,6 +125,7 @@ Result<json> Vm::view() {
       shown["mode_effective"] = view.svm_rests ? "periodic" : "colo";
       if (view.role == session::Role::primary) shown["mode_reason"] = machine_.policy().reason();
     }
+    for (const auto& nic : config_.nics) shown["nics"].push_back(io::to_string(nic.mac));
     if (!view.record.secondary.empty()) shown["secondary"] = view.record.secondary;
     if (!view.last_reason.empty()) shown["last_reason"] = view.last_reason;
     if (view.peer_lost_at_ns > 0) {
@@ -89,9 +133,6 @@ Result<json> Vm::view() {
       shown["detect_ns"] = view.detect_ns;
     }
     if (view.took_over_at_ns > 0) shown["took_over_at_ns"] = view.took_over_at_ns;
-    if (view.protects_again_at_ns)
-      shown["protects_again_in_ns"] = std::max<Nanos>(0, *view.protects_again_at_ns - io::monotonic_ns());
-    if (view.attempts > 0 && view.state != session::State::guarded) shown["protect_attempt"] = view.attempts;
     if (const auto median = log_.pause_quantile_ns(0.5)) {
       shown["pause_ns_p50"] = *median;
       shown["pause_ns_max"] = log_.pause_quantile_ns(1.0).value_or(0);
@@ -138,52 +179,20 @@ Result<json> Vm::flows() {
   return on_session_thread([this]() -> Result<json> {
     json shown = json::array();
     if (!guest_) return shown;
-    for (const auto& flow : guest_->plane().flows()) shown.push_back(flow_json(config_.name, flow));
+    for (std::size_t nic = 0; nic < guest_->planes().size(); ++nic) {
+      for (const auto& flow : guest_->planes().at(nic).flows()) shown.push_back(flow_json(config_.name, nic, flow));
+    }
     return shown;
   });
 }
 
-Result<json> Vm::nic() {
+Result<json> Vm::nics() {
   return on_session_thread([this]() -> Result<json> {
-    if (!guest_) return json::array();
-    const NicView nic = guest_->plane().nic();
-    const PlaneStats stats = guest_->plane().stats();
-    json shown = {{"vm", config_.name},
-                  {"uplink", nic.uplink},
-                  {"uplink_mode", io::to_string(nic.uplink_mode)},
-                  {"link", nic.link},
-                  {"link_mode", io::to_string(nic.link_mode)},
-                  {"tap", nic.tap},
-                  {"tap_mode", io::to_string(nic.tap_mode)},
-                  {"poll", nic.busy_poll ? "busy" : "interrupt"},
-                  {"queues_polled", nic.queues_polled},
-                  {"uplink_queues", nic.uplink_queues},
-                  {"link_queues", nic.link_queues},
-                  {"guest_offloads", io::to_string(nic.guest_offloads)},
-                  {"frames_in", stats.compare.frames_in},
-                  {"frames_released", stats.compare.frames_released},
-                  {"frames_released_on_arrival", stats.compare.frames_released_on_arrival},
-                  {"flows_in_kernel", stats.compare.flows_lent},
-                  {"frames_released_by_commit", stats.compare.frames_released_by_commit},
-                  {"frames_held", stats.compare.frames_held},
-                  {"frames_expended", stats.compare.frames_expended},
-                  {"flows", stats.compare.flows},
-                  {"flows_half_open", stats.compare.flows_half_open},
-                  {"frames_unsent", stats.frames_unsent},
-                  {"inbound_dropped", stats.inbound_dropped},
-                  {"records_in", stats.compare.records_in},
-                  {"records_stale", stats.compare.records_stale},
-                  {"records_sent", stats.records_sent},
-                  {"record_frames_lost", stats.record_frames_lost},
-                  {"window_updates", stats.compare.window_updates},
-                  {"umem_free", stats.umem_free}};
-    json counters = json::object();
-    add_state(shown, "uplink", nic.uplink_state);
-    add_state(shown, "link", nic.link_state);
-    add_state(shown, "tap", nic.output_state);
-    for (std::size_t i = 0; i < kCounterNames.size(); ++i) counters[kCounterNames[i]] = stats.xdp.count[i];
-    shown["xdp"] = std::move(counters);
-    return json::array({std::move(shown)});
+    json shown = json::array();
+    if (!guest_) return shown;
+    for (std::size_t nic = 0; nic < guest_->planes().size(); ++nic)
+      shown.push_back(nic_json(config_.name, nic, config_.nics[nic].mac, guest_->planes().at(nic)));
+    return shown;
   });
 }
 

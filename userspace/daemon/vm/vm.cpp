@@ -130,7 +130,7 @@ Result<nlohmann::json> Vm::protect() {
   const auto covered = on_session_thread([this]() -> Result<nlohmann::json> {
     // Otherwise the machine says why not, and a synchronisation may be using the monitor.
     if (machine_.view().state != session::State::solo) return nlohmann::json();
-    return qemu::check_coverage(guest_->qemu().qmp(), config_.memory_bytes)
+    return qemu::check_coverage(guest_->qemu().qmp(), config_.memory_bytes, config_.nics.size())
         .and_then([this] { return guest_->prove_host(); })
         .map([] { return nlohmann::json(); });
   });

@@ -67,7 +67,7 @@ class Vm {
   Result<nlohmann::json> view();
   Result<nlohmann::json> checkpoints();
   Result<nlohmann::json> flows();
-  Result<nlohmann::json> nic();
+  Result<nlohmann::json> nics();
 
  private:
   struct Happened {
@@ -92,11 +92,6 @@ class Vm {
   std::vector<std::byte> body_of(const session::Message& message);
   Result<void> take_body(const session::Message& message, std::span<const std::byte> body);
   void note_progress(const session::Message& message);
-
-  // memory_watch.cpp: between checkpoints
-  std::uint64_t epoch_bytes_max() const;
-  void watch_memory(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation,
-                    std::optional<Nanos> ahead_ns);
 
   // effects.cpp: one for each effect
   void carry_out(const session::StartVm& effect);
@@ -123,9 +118,12 @@ class Vm {
   void carry_out(const session::Journal& effect);
   Result<void> start_guest(bool paused);
   Result<void> prepare_standby();
+  Result<void> agree_on_nics(const std::vector<wire::PrepareNic>& there) const;
   Result<void> prepare_sync();
   Result<void> sync_live(std::uint64_t generation);
   Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
+  std::uint64_t epoch_bytes_max() const;
+  void send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation);
   Result<void> take_page_checksums();
   Result<CheckpointEntry> pause_primary(const session::PausePrimary& effect);
   Result<void> stop_svm(std::uint32_t epoch);

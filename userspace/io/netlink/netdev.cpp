@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "io/os_error.hpp"
@@ -40,6 +41,13 @@ Result<ifreq> ask(const std::string& name, unsigned long command, const char* wh
 }
 
 }  // namespace
+
+std::string to_string(const MacAddress& mac) {
+  std::array<char, 18> text{};
+  std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+                mac[5]);
+  return text.data();
+}
 
 Result<int> device_index(const std::string& name) {
   return ask(name, SIOCGIFINDEX, "find").map([](const ifreq& answer) { return answer.ifr_ifindex; });

@@ -11,6 +11,9 @@ namespace twinstep::io {
 
 using MacAddress = std::array<std::uint8_t, 6>;
 
+/// As in "52:54:00:12:34:56".
+std::string to_string(const MacAddress& mac);
+
 /// Questions and settings of a network device of the calling thread's network namespace (netdevice(7)). Every error
 /// names the device.
 Result<int> device_index(const std::string& name);
