@@ -7,14 +7,32 @@ import unittest
 from twinlab import scenarios
 from twinlab.host import VM
 from twinlab.lab import Lab
+from twinlab.network import GUEST_ADDRESS
 from twinlab.system import LabError, wait_until
 
 TIMEOUT_S = 30
 LOAD = (2000, 4000)
+RETRY_TIMEOUT_S = 120
+# Pages a second, in how many pages: what a checkpoint of 8 MiB can't carry, and what fills 32 MiB within seconds.
+BEYOND_BOUND = (60_000, 30_000)
+BELOW_BOUND = (4000, 20_000)
 
 
 def quiet(_text):
     pass
+
+
+def set_load(lab, pages_per_second, pages):
+    url = f"http://{GUEST_ADDRESS.ip}/dirty/{pages_per_second}/{pages}"
+    lab.network.client.run("curl", "-sf", "-m", TIMEOUT_S, url, timeout_s=TIMEOUT_S + 5)
+
+
+def log_of(host):
+    return host.log.read_text(encoding="utf-8")
+
+
+def pressure(host):
+    return host.vm()["checkpoints_by_cause"].get("pressure", 0)
 
 
 class MemoryTest(unittest.TestCase):
@@ -29,6 +47,33 @@ class MemoryTest(unittest.TestCase):
             wait_until(lambda: hosts["b"].vm().get("checkpoints_verified", 0) >= 10, TIMEOUT_S, "compared memories")
             self.assertEqual(hosts["a"].state(), "protected")
             self.assertGreaterEqual(hosts["a"].vm()["checkpoints_verified"], 9)
+
+    def test_a_set_beyond_the_bound_is_synchronised_anew_until_it_fits(self):
+        with Lab() as lab:
+            hosts = scenarios.start_solo(lab, quiet, memory={"epoch_bytes_max": "8M", "verify": True})
+            scenarios.protect(hosts, quiet)
+            set_load(lab, *BEYOND_BOUND)
+            wait_until(lambda: "attempt 2" in log_of(hosts["a"]), RETRY_TIMEOUT_S, "a second attempt at protecting again")
+            self.assertIn("is beyond epoch_bytes_max", log_of(hosts["a"]))
+            wait_until(lambda: hosts["a"].vm().get("protect_attempt", 0) > 1, TIMEOUT_S, "the attempt shown")
+            set_load(lab, 0, 0)
+            hosts["a"].wait_for_state(("protected",), RETRY_TIMEOUT_S)
+            verified = hosts["a"].vm().get("checkpoints_verified", 0)
+            wait_until(lambda: hosts["a"].vm()["checkpoints_verified"] > verified + 1, TIMEOUT_S, "further checkpoints")
+            self.assertNotIn("protect_attempt", hosts["a"].vm())
+            self.assertNotIn("differs from the primary's", log_of(hosts["a"]))
+
+    def test_the_bound_is_watched_without_sending_ahead_and_while_the_svm_rests(self):
+        with Lab() as lab:
+            hosts = scenarios.start_solo(lab, quiet, BELOW_BOUND, timing={"epoch_ms_max": 600_000},
+                                         memory={"epoch_bytes_max": "32M", "ahead_ms": 0})
+            scenarios.protect(hosts, quiet)
+            for mode in ("colo", "periodic"):
+                hosts["a"].control("vm", "mode", "name", VM, mode)
+                wait_until(lambda mode=mode: hosts["a"].vm().get("mode_effective") == mode, TIMEOUT_S, mode)
+                before = pressure(hosts["a"])
+                wait_until(lambda before=before: pressure(hosts["a"]) >= before + 2, TIMEOUT_S, f"pressure in {mode}")
+            self.assertNotIn("is beyond epoch_bytes_max", log_of(hosts["a"]))
 
     def test_a_synchronisation_is_seen_and_cancelled(self):
         # At 20 Mbit/s the guest's memory takes some ten seconds.

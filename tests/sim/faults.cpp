@@ -17,10 +17,10 @@ std::size_t index_of() {
 }
 
 FaultKind draw_kind(Random& random) {
-  constexpr std::array kKinds = {FaultKind::host_crash,  FaultKind::host_crash,     FaultKind::host_crash,
-                                 FaultKind::qemu_death,  FaultKind::qemu_death,     FaultKind::link_cut,
-                                 FaultKind::link_cut,    FaultKind::arbiter_outage, FaultKind::operator_failover,
-                                 FaultKind::step_failure};
+  constexpr std::array kKinds = {FaultKind::host_crash,   FaultKind::host_crash,     FaultKind::host_crash,
+                                 FaultKind::qemu_death,   FaultKind::qemu_death,     FaultKind::link_cut,
+                                 FaultKind::link_cut,     FaultKind::arbiter_outage, FaultKind::operator_failover,
+                                 FaultKind::step_failure, FaultKind::beyond_bound};
   return kKinds[random.below(kKinds.size())];
 }
 
@@ -36,7 +36,10 @@ Fault draw_fault(Random& random) {
   fault.kind = draw_kind(random);
   fault.host = random.chance(0.65) ? kHostA : kHostB;
   fault.silent = random.chance(0.5);
-  if (fault.kind == FaultKind::step_failure) {
+  if (fault.kind == FaultKind::beyond_bound) {
+    fault.effect = index_of<session::PausePrimary>();
+    fault.nth = 1 + random.below(6);
+  } else if (fault.kind == FaultKind::step_failure) {
     fault.effect = draw_failing_step(random);
     fault.nth = 1 + random.below(3);
   } else if (random.chance(0.5)) {
@@ -64,6 +67,8 @@ const char* name_of(FaultKind kind) {
       return "operator failover";
     case FaultKind::step_failure:
       return "step failure";
+    case FaultKind::beyond_bound:
+      return "checkpoint beyond the bound";
   }
   return "unknown";
 }

@@ -18,6 +18,7 @@ enum class FaultKind : std::uint8_t {
   arbiter_outage,  ///< for a while
   operator_failover,
   step_failure,  ///< one effect can't be carried out
+  beyond_bound,  ///< a checkpoint can't carry what it would have to
 };
 
 /// One thing that goes wrong in a run: at a time, or when a host is about to carry out an effect of a kind for the nth

@@ -100,8 +100,10 @@ void Host::operator_mode(checkpoint::Mode mode) {
 }
 
 void Host::keep_protected(Nanos every) {
-  if (alive_ && view()->role == session::Role::primary && view()->state == session::State::solo)
+  if (alive_ && view()->role == session::Role::primary && view()->state == session::State::solo) {
+    protect_asked_ = true;
     step(session::OpProtect{++operations_});
+  }
   context_.scheduler.after(every, [this, every] { keep_protected(every); });
 }
 
@@ -143,9 +145,9 @@ void Host::pump() {
   later(context_.random.between(5 * kMicrosecond, 150 * kMicrosecond), [this] {
     const session::Effect effect = std::move(lane_.front());
     lane_.pop_front();
-    const bool fails = world_.effect_fails(index_, effect.index());
+    const auto fails = world_.effect_fails(index_, effect.index());
     if (!alive_) return;
-    if (fails && fails_now(effect)) return;
+    if (fails && fails_now(effect, *fails)) return;
     std::visit([this](const auto& e) { carry_out(e); }, effect);
   });
 }
@@ -164,8 +166,12 @@ void Host::fail(session::Step which) {
   finish_with(session::StepFailed{which, "it was made to fail"});
 }
 
-bool Host::fails_now(const session::Effect& effect) {
+bool Host::fails_now(const session::Effect& effect, FaultKind how) {
   context_.trace(index_, "a step fails");
+  if (how == FaultKind::beyond_bound) {
+    finish_with(session::StepFailed{session::Step::pause_primary, "it is beyond the bound", true});
+    return true;
+  }
   if (std::holds_alternative<session::PrepareStandby>(effect)) return fail(session::Step::prepare_standby), true;
   if (std::holds_alternative<session::LiveSync>(effect)) return fail(session::Step::live_sync), true;
   if (std::holds_alternative<session::PausePrimary>(effect)) return fail(session::Step::pause_primary), true;

@@ -13,6 +13,7 @@
 #include "checkers.hpp"
 #include "context.hpp"
 #include "core/session/machine.hpp"
+#include "faults.hpp"
 #include "link.hpp"
 #include "plane.hpp"
 #include "vm.hpp"
@@ -24,8 +25,9 @@ class HostWorld {
  public:
   virtual ~HostWorld() = default;
   virtual void send_to_client(HostIndex host, const Packet& packet) = 0;
-  /// The host is about to carry out an effect: the moment for faults that wait for it. True: the effect fails.
-  virtual bool effect_fails(HostIndex host, std::size_t effect) = 0;
+  /// The host is about to carry out an effect: the moment for faults that wait for it. Returns how the effect
+  /// fails: step_failure or beyond_bound.
+  virtual std::optional<FaultKind> effect_fails(HostIndex host, std::size_t effect) = 0;
   /// The VM's process on this host ended by order.
   virtual void vm_ended(HostIndex host) = 0;
 };
@@ -74,7 +76,7 @@ class Host : public LinkEnd {
   void finish();
   void finish_with(const session::Event& event);
   void fail(session::Step which);
-  bool fails_now(const session::Effect& effect);
+  bool fails_now(const session::Effect& effect, FaultKind how);
   void make_vm();
   void heartbeat();
   void stream_page(std::uint64_t stream, std::size_t page);
@@ -121,6 +123,7 @@ class Host : public LinkEnd {
   std::deque<session::Effect> lane_;
   bool busy_ = false;
   std::uint64_t operations_ = 0;
+  bool protect_asked_ = false;  // by the operator, and not yet begun
 
   std::unique_ptr<Plane> plane_;
   std::shared_ptr<Vm> vm_;

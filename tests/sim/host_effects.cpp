@@ -138,6 +138,8 @@ void Host::restart_vm(std::uint64_t origin_digest, Nanos warm_up) {
 void Host::carry_out(const session::Send& effect) {
   context_.trace(index_, std::string("says ") + session::to_string(effect.message.type) + " " +
                              std::to_string(effect.message.epoch));
+  if (effect.message.type == session::MessageType::prepare && !std::exchange(protect_asked_, false))
+    context_.mark("synchronised anew by itself");
   link_.send(index_, effect.message);
   finish();
 }

@@ -37,6 +37,7 @@ constexpr std::array kMarks = {
     "began an epoch in which the SVM rests",
     "woke an SVM that rested",
     "compared again after a rest",
+    "synchronised anew by itself",
     "diverged: output",
     "expendable frame dropped",
     "diverged: content",

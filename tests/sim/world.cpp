@@ -107,17 +107,17 @@ void World::send_to_client(HostIndex /*host*/, const Packet& packet) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Faults
 
-bool World::effect_fails(HostIndex host, std::size_t effect) {
+std::optional<FaultKind> World::effect_fails(HostIndex host, std::size_t effect) {
   for (std::size_t index = 0; index < faults_.size(); ++index) {
     const Fault& fault = faults_[index];
     if (countdown_[index] == 0 || fault.host != host || fault.effect != effect || --countdown_[index] != 0) continue;
-    if (fault.kind == FaultKind::step_failure) {
+    if (fault.kind == FaultKind::step_failure || fault.kind == FaultKind::beyond_bound) {
       quiet_until(context_.now());
-      return true;
+      return fault.kind;
     }
     strike(fault);
   }
-  return false;
+  return {};
 }
 
 void World::quiet_until(Nanos at) {
@@ -160,6 +160,7 @@ void World::strike(const Fault& fault) {
       host.operator_failover();
       return;
     case FaultKind::step_failure:
+    case FaultKind::beyond_bound:
       return;  // happens when its effect is carried out
   }
 }

@@ -37,7 +37,7 @@ class World : private HostWorld {
 
  private:
   void send_to_client(HostIndex host, const Packet& packet) override;
-  bool effect_fails(HostIndex host, std::size_t effect) override;
+  std::optional<FaultKind> effect_fails(HostIndex host, std::size_t effect) override;
   void vm_ended(HostIndex host) override;
 
   void send_to_hosts(const Packet& packet);

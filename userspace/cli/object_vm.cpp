@@ -20,6 +20,7 @@ Object vm_object() {
           {{"state", "role", "nics"},
            {"owner", "secondary", "generation", "epoch"},
            {"sync_round", "sync_pages_left", "sync_bytes_per_s", "sync_left_ns", "sync_slowdown_percent"},
+           {"protect_attempt", "protects_again_in_ns"},
            {"mode", "mode_effective", "mode_reason"},
            {"checkpoints", "checkpoints_by_cause", "checkpoints_verified"},
            {"pause_ns_p50", "pause_ns_max", "hold_ns", "detect_ns"},

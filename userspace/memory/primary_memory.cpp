@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/primary_memory.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "memory/ram_feed.hpp"
@@ -50,6 +53,8 @@ Result<void> PrimaryMemory::start() {
   differed_.clear();
   sent_ahead_ = {};
   staged_.clear();
+  looked_pages_ = 0;
+  beyond_bound_ = false;
   return source_->arm();
 }
 
@@ -97,41 +102,65 @@ Result<std::size_t> PrimaryMemory::scan() {
   return found_.count();
 }
 
-// Copies what was written since it was copied last, and what only the SVM wrote.
+// Copies what was written since it was copied last, and what only the SVM wrote. When not all of it has room, only what
+// the SVM doesn't have: that needs a look at each page.
 Result<std::size_t> PrimaryMemory::copy_unstaged(const SvmPages& svm) {
+  found_ = svm.dirty;
+  found_ -= ahead_;
+  found_ |= unstaged_;
+  std::optional<SvmHashes> hashes;
+  if (staged_.size() + found_.count() > room()) hashes.emplace(svm, key_);
   std::size_t copied = 0;
   Result<void> step;
-  const auto copy = [&](PageNumber number) {
-    if (step) step = staged_.copy(ram_, number);
+  found_.for_each([&](PageNumber number) {
+    if (!step || (!unstaged_.test(number) && staged_.holds(number))) return;
+    step = copy(number, hashes ? &*hashes : nullptr);
     ++copied;
-  };
-  unstaged_.for_each(copy);
-  svm.dirty.for_each([&](PageNumber number) {
-    if (!staged_.holds(number) && !ahead_.test(number)) copy(number);
   });
   if (!step) return tl::unexpected(step.error());
   unstaged_.clear();
   return copied;
 }
 
-Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, std::uint64_t generation,
-                                                           const std::function<bool()>& stopped) {
-  AheadInfo info;
-  PageBitmap candidates = unstaged_;
-  if (source_->scans_live()) {
-    if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
-    candidates &= differed_;
-    candidates -= found_;
-    info.full = pending_.count() > staged_.pages_max() / kFullParts * (kFullParts - 1);
-  } else {
-    found_.clear();
-    if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
-    info.full = found_.count() > staged_.pages_max() / kFullParts * (kFullParts - 1);
-    return info;
+// `svm`: nothing if there is room for all pages. An older copy, here or sent ahead, is always replaced.
+Result<void> PrimaryMemory::copy(PageNumber number, const SvmHashes* svm) {
+  const bool is_new = !staged_.holds(number);
+  if (is_new && svm != nullptr) {
+    const auto page = ram_.subspan(std::size_t{number} * kPageBytes, kPageBytes);
+    if (!ahead_.test(number) && svm->has(number, page)) return {};
+    if (staged_.size() >= room()) {
+      beyond_bound_ = true;
+      return fail("the checkpoint is beyond epoch_bytes_max: the VMs differ in more than " + std::to_string(room()) +
+                  " pages; raise it, or lower timing.epoch_ms_max");
+    }
   }
+  return staged_.copy(ram_, number);
+}
+
+// `pages`: that the VM has written in this epoch.
+PrimaryMemory::Fullness PrimaryMemory::fullness(std::uint64_t pages) {
+  const std::uint64_t limit = staged_.pages_max() / kFullParts * (kFullParts - 1);
+  const std::uint64_t used = pages + sent_ahead_.pages;
+  const std::uint64_t before = std::min(std::exchange(looked_pages_, pages), pages);
+  return {.pages_new = pages - before, .pages_to_full = limit - std::min(used, limit), .full = used > limit};
+}
+
+Result<PrimaryMemory::Fullness> PrimaryMemory::look() {
+  found_ = pending_;
+  if (auto seen = source_->peek(found_); !seen) return tl::unexpected(seen.error());
+  return fullness(found_.count());
+}
+
+Result<std::uint64_t> PrimaryMemory::send_ahead(ImageSender& sender, std::uint64_t generation,
+                                                const std::function<bool()>& stopped) {
+  if (!source_->scans_live()) return 0;
+  PageBitmap candidates = unstaged_;
+  if (auto scanned = scan(); !scanned) return tl::unexpected(scanned.error());
+  candidates &= differed_;
+  candidates -= found_;
   // What is sent ahead may have to be sent again, and the secondary must have room for both.
   const std::size_t pages = candidates.count();
-  if (pages == 0 || sent_ahead_.pages + pages > staged_.pages_max() / kFullParts) return info;
+  if (pages == 0 || sent_ahead_.pages + pages > staged_.pages_max() / kFullParts) return 0;
   RamFeed feed(ram_, candidates, absent_, stopped);
   const auto sent = sender.send(header_of(ImageKind::ahead, generation), feed, {});
   if (!sent) return tl::unexpected(sent.error());
@@ -140,8 +169,7 @@ Result<PrimaryMemory::AheadInfo> PrimaryMemory::send_ahead(ImageSender& sender, 
   unstaged_ -= candidates;
   sent_ahead_.pages += sent->pages;
   sent_ahead_.bytes += sent->bytes;
-  info.pages_sent = sent->pages;
-  return info;
+  return sent->pages;
 }
 
 // How many pages copy_unstaged() would copy in a pause that began now.
@@ -186,6 +214,7 @@ Result<StageInfo> PrimaryMemory::stage(const SvmPages& svm) {
   found_ |= svm.dirty;
   info.pages_dirty = found_.count();
   pending_.clear();
+  looked_pages_ = 0;
   return info;
 }
 

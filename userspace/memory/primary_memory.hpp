@@ -13,6 +13,7 @@
 #include "memory/page_bitmap.hpp"
 #include "memory/page_hash.hpp"
 #include "memory/staged_pages.hpp"
+#include "memory/svm_hashes.hpp"
 
 namespace twinstep::memory {
 
@@ -53,14 +54,18 @@ class PrimaryMemory {
   /// Pages that the next round would send, but for what is written until then.
   std::uint64_t pages_pending() const { return pending_.count(); }
 
-  /// Between checkpoints, while both VMs run: sends pages of the next checkpoint ahead that differed between the VMs in
-  /// the latest one and that the VM hasn't written since the last call. Blocks, but sends no more pages once
-  /// `stopped` is true.
-  struct AheadInfo {
-    std::uint64_t pages_sent = 0;
-    bool full = false;  ///< the epoch's set is near its bound: a checkpoint is due
+  /// How near an epoch's set is to its bound.
+  struct Fullness {
+    std::uint64_t pages_new = 0;      ///< written since the last look, at least
+    std::uint64_t pages_to_full = 0;  ///< that may be written until it is near its bound
+    bool full = false;                ///< it is: a checkpoint is due
   };
-  Result<AheadInfo> send_ahead(ImageSender& sender, std::uint64_t generation, const std::function<bool()>& stopped);
+  /// Between checkpoints: looks how much the VM has written in this epoch so far.
+  Result<Fullness> look();
+  /// Between checkpoints, while both VMs run: sends pages of the next checkpoint ahead that differed between the VMs in
+  /// the latest one and that the VM hasn't written since the last call, and returns how many. Blocks, but sends no more
+  /// pages once `stopped` is true. Does nothing when this epoch's set is near its bound.
+  Result<std::uint64_t> send_ahead(ImageSender& sender, std::uint64_t generation, const std::function<bool()>& stopped);
 
   /// The SVM is stopped, the VM still runs: copies most of what the checkpoint needs, so that little is left for the
   /// pause. What the VM writes meanwhile is copied again by stage(). Does nothing when there is little to copy.
@@ -73,6 +78,10 @@ class PrimaryMemory {
   Result<SentInfo> send_staged(ImageSender& sender, std::uint64_t generation, std::uint32_t epoch, const SvmPages& svm,
                                const ImageTail& tail);
 
+  /// Whether prestage() or stage() failed because the checkpoint would be beyond the bound: only live rounds, from
+  /// start() on, can carry it.
+  bool beyond_bound() const { return beyond_bound_; }
+
   std::size_t pages() const { return ram_.size() / kPageBytes; }
 
  private:
@@ -81,19 +90,25 @@ class PrimaryMemory {
   ImageHeader header_of(ImageKind kind, std::uint64_t generation) const;
   Result<std::size_t> scan();
   Result<std::size_t> copy_unstaged(const SvmPages& svm);
+  Result<void> copy(PageNumber number, const SvmHashes* svm);
+  Fullness fullness(std::uint64_t pages);
+  /// How many pages may be staged: the secondary keeps those that were sent ahead beside them.
+  std::size_t room() const { return staged_.pages_max() - sent_ahead_.pages; }
   Result<std::size_t> pages_to_copy(const SvmPages& svm);
 
   std::span<const std::byte> ram_;
   DirtySource* source_;
   PageHashKey key_;
-  StagedPages staged_;   // the checkpoint in the making
-  PageBitmap pending_;   // written by the VM in this epoch, or not yet sent to a new secondary
-  PageBitmap unstaged_;  // of pending_: neither copied nor sent ahead since
-  PageBitmap ahead_;     // sent ahead in this epoch, whatever was written since
-  PageBitmap differed_;  // sent in the latest checkpoint that had them
-  SentInfo sent_ahead_;  // in this epoch
-  PageBitmap absent_;    // zeros without memory, before the first round
-  PageBitmap found_;     // scratch
+  StagedPages staged_;              // the checkpoint in the making
+  PageBitmap pending_;              // written by the VM in this epoch, or not yet sent to a new secondary
+  PageBitmap unstaged_;             // of pending_: neither copied nor sent ahead since
+  PageBitmap ahead_;                // sent ahead in this epoch, whatever was written since
+  PageBitmap differed_;             // sent in the latest checkpoint that had them
+  SentInfo sent_ahead_;             // in this epoch
+  PageBitmap absent_;               // zeros without memory, before the first round
+  std::uint64_t looked_pages_ = 0;  // found in this epoch by the latest look
+  bool beyond_bound_ = false;
+  PageBitmap found_;  // scratch
 };
 
 }  // namespace twinstep::memory

@@ -12,21 +12,12 @@ constexpr std::size_t kPagesPerTurn = 32;
 }  // namespace
 
 StagedFeed::StagedFeed(const StagedPages& staged, const SvmPages& svm, const PageBitmap& ahead, PageHashKey key)
-    : staged_(&staged), svm_(&svm), ahead_(&ahead), key_(key), given_(staged.size()) {
-  hashed_.reserve(svm.hashes.size());
-  svm.dirty.for_each([&](PageNumber number) {
-    if (hashed_.size() < svm.hashes.size()) hashed_.push_back(number);
-  });
-}
+    : staged_(&staged), ahead_(&ahead), svm_(svm, key), given_(staged.size()) {}
 
-// The staged pages come in no order.
 bool StagedFeed::secondary_has(std::size_t index) const {
   const PageNumber number = staged_->numbers()[index];
   // What it was sent ahead is older, and must be overruled even if its own page is the newer.
-  if (ahead_->test(number)) return false;
-  const auto found = std::lower_bound(hashed_.begin(), hashed_.end(), number);
-  if (found == hashed_.end() || *found != number) return false;
-  return svm_->hashes[static_cast<std::size_t>(found - hashed_.begin())] == hash_page(staged_->page(index), key_);
+  return !ahead_->test(number) && svm_.has(number, staged_->page(index));
 }
 
 void StagedFeed::fill(Chunk& chunk) {

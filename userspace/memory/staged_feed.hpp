@@ -10,6 +10,7 @@
 #include "memory/page_bitmap.hpp"
 #include "memory/page_hash.hpp"
 #include "memory/staged_pages.hpp"
+#include "memory/svm_hashes.hpp"
 
 namespace twinstep::memory {
 
@@ -28,10 +29,8 @@ class StagedFeed final : public PageFeed {
   bool secondary_has(std::size_t index) const;
 
   const StagedPages* staged_;
-  const SvmPages* svm_;
   const PageBitmap* ahead_;
-  PageHashKey key_;
-  std::vector<PageNumber> hashed_;  // of which page each of svm_'s hashes is
+  SvmHashes svm_;
   std::atomic<std::size_t> next_ = 0;
   std::vector<std::uint8_t> given_;  // of each staged page, whether the secondary lacks it
 };

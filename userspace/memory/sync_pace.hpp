@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "memory/primary_memory.hpp"
@@ -17,10 +18,13 @@ class SyncPace {
   /// Of kSlowdownMax + 1 parts of the time the guest stands still for slowdown() parts.
   static constexpr int kSlowdownMax = 7;
 
+  /// `epoch_pages_max`: that a checkpoint may carry.
+  explicit SyncPace(std::uint64_t epoch_pages_max) : pages_left_max_(std::min(kPagesLeftMax, epoch_pages_max / 2)) {}
+
   /// Whether another round is worth it.
   bool after_round(const LiveRound& round) {
     ++rounds_;
-    if (round.pages_left <= kPagesLeftMax || !round.repeatable || rounds_ == kRoundsMax) return false;
+    if (round.pages_left <= pages_left_max_ || !round.repeatable || rounds_ == kRoundsMax) return false;
     // A round that leaves more than three quarters of what it sent gains nothing; one may be chance, two aren't.
     const bool gained = round.pages_left < round.pages_sent - round.pages_sent / 4;
     futile_ = gained ? 0 : futile_ + 1;
@@ -31,6 +35,7 @@ class SyncPace {
   int slowdown() const { return slowdown_; }
 
  private:
+  std::uint64_t pages_left_max_;
   int rounds_ = 0;
   int futile_ = 0;
   int slowdown_ = 0;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <future>
 
+#include "memory/look_pace.hpp"
 #include "memory/page_checksums.hpp"
 #include "memory/primary_memory.hpp"
 #include "memory/secondary_memory.hpp"
@@ -214,12 +215,12 @@ TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
   const auto ahead = [&] {
     auto received = receive();
     const auto sent = value(primary_.send_ahead(sender_, 1, [&] { return stopped; }));
-    if (sent.pages_sent == 0 && !stopped) {  // nothing is on its way
+    if (sent == 0 && !stopped) {  // nothing is on its way
       SpanFeed nothing({}, {});
       EXPECT_TRUE(sender_.send({.kind = ImageKind::ahead, .ram_bytes = pvm_.ram.size()}, nothing, {}));
     }
     EXPECT_TRUE(received.get());
-    return sent.pages_sent;
+    return sent;
   };
   write(1);
   EXPECT_EQ(ahead(), 0U) << "nothing is known of them";
@@ -242,11 +243,29 @@ TEST_F(MachineMemory, PagesThatDifferedAndRestAreSentAhead) {
 TEST_F(MachineMemory, ANearlyFullEpochIsToldAndSendsNothingAhead) {
   live_round();
   pvm_.write_all(0, 3700, 1);
-  EXPECT_FALSE(value(primary_.send_ahead(sender_, 1, [] { return false; })).full);
+  const auto before = value(primary_.look());
+  EXPECT_FALSE(before.full);
+  EXPECT_EQ(before.pages_new, 3700U);
+  EXPECT_EQ(before.pages_to_full, 50U);
+  EXPECT_EQ(value(primary_.send_ahead(sender_, 1, [] { return false; })), 0U);
   pvm_.write_all(3700, 3800, 1);
-  const auto sent = value(primary_.send_ahead(sender_, 1, [] { return false; }));
-  EXPECT_TRUE(sent.full);
-  EXPECT_EQ(sent.pages_sent, 0U);
+  const auto after = value(primary_.look());
+  EXPECT_TRUE(after.full);
+  EXPECT_EQ(after.pages_new, 100U);
+  whole_checkpoint();
+  EXPECT_FALSE(value(primary_.look()).full);
+}
+
+TEST_F(MachineMemory, TheBoundIsWatchedWithoutLiveScans) {
+  pvm_.live = false;
+  live_round();
+  pvm_.write_all(0, 1000, 1);
+  EXPECT_EQ(value(primary_.look()).pages_new, 1000U);
+  EXPECT_EQ(value(primary_.send_ahead(sender_, 1, [] { return false; })), 0U);
+  pvm_.write_all(1000, 3800, 1);
+  const auto seen = value(primary_.look());
+  EXPECT_EQ(seen.pages_new, 2800U);
+  EXPECT_TRUE(seen.full);
 }
 
 TEST_F(MachineMemory, AnImageThatIsNotAppliedLeavesTheSvmsWritesToBeUndone) {
@@ -295,6 +314,58 @@ TEST_F(MachineMemory, ComparedMemoryNamesTheFirstPageThatDiffers) {
             "the secondary's memory differs from the primary's in 1 pages, the first is page 71");
 }
 
+TEST_F(MachineMemory, PagesThatTheSvmHasTakeNoRoomWhenItIsScarce) {
+  live_round();
+  for (unsigned char i = 1; i < 4; ++i) {
+    pvm_.write_all(0, 5900, i);
+    svm_.write_all(0, 4000, i);
+    svm_.write_all(4000, 5900, static_cast<unsigned char>(100 + i));
+    before_stop_ = [&] { pvm_.write_all(10, 20, static_cast<unsigned char>(200 + i)); };
+    const auto done = whole_checkpoint();
+    EXPECT_EQ(done.staged.pages_dirty, 5900U);
+    EXPECT_GE(done.sent.pages, 1910U);
+    EXPECT_LE(done.sent.pages, 1912U);
+    EXPECT_FALSE(primary_.beyond_bound());
+  }
+}
+
+TEST_F(MachineMemory, WhatWasSentAheadCountsInTheBound) {
+  live_round();
+  pvm_.write_all(0, 1200, 1);
+  whole_checkpoint();
+  pvm_.write_all(0, 1200, 2);
+  value(primary_.send_ahead(sender_, 1, [] { return true; }));
+  auto received = receive();
+  EXPECT_EQ(value(primary_.send_ahead(sender_, 1, [] { return false; })), 1200U);
+  EXPECT_TRUE(received.get());
+  pvm_.write_all(1200, 5000, 2);
+  EXPECT_TRUE(value(primary_.look()).full);
+  value(primary_.send_ahead(sender_, 1, [] { return false; }));
+  const auto svm = value(secondary_.scan_dirty());
+  EXPECT_TRUE(primary_.prestage(svm)) << "3800 and 1200 pages have just room";
+  pvm_.write(5000, 1);
+  pvm_.stopped = true;
+  EXPECT_FALSE(primary_.stage(svm));
+  EXPECT_TRUE(primary_.beyond_bound());
+}
+
+TEST(LookPace, LooksMoreOftenTheSoonerTheBoundIsReached) {
+  LookPace pace;
+  const auto look = [&](std::uint64_t found, std::uint64_t to_full) {
+    pace.after_look({.pages_new = found, .pages_to_full = to_full}, 100 * kMillisecond);
+    return pace.period_ns();
+  };
+  Nanos last = LookPace::kPeriodMin;
+  for (int quiet = 0; quiet < 10; ++quiet) {
+    EXPECT_EQ(look(10, 100'000), std::min(2 * last, LookPace::kPeriodMax));
+    last = pace.period_ns();
+  }
+  EXPECT_EQ(last, LookPace::kPeriodMax);
+  EXPECT_EQ(look(1'000, 4'000), 200 * kMillisecond);
+  EXPECT_EQ(look(1'000, 0), LookPace::kPeriodMin);
+  EXPECT_EQ(look(0, 1), 2 * LookPace::kPeriodMin) << "a moment without writes";
+}
+
 TEST_F(MachineMemory, AnEpochBeyondTheBoundIsRefusedAndNothingForgotten) {
   live_round();
   pvm_.write_all(0, 5001, 6);
@@ -302,6 +373,7 @@ TEST_F(MachineMemory, AnEpochBeyondTheBoundIsRefusedAndNothingForgotten) {
   const auto staged = primary_.stage({PageBitmap(kPages), {}});
   ASSERT_FALSE(staged);
   EXPECT_NE(staged.error().message.find("epoch_bytes_max"), std::string::npos) << staged.error().message;
+  EXPECT_TRUE(primary_.beyond_bound());
   EXPECT_EQ(live_round().pages_sent, 5001U);
   EXPECT_TRUE(svm_.ram == pvm_.ram);
 }

@@ -99,6 +99,8 @@ void Machine::Handler::granted(Question question) {
       return;
     case Question::register_secondary:
       m.registered_ = true;
+      m.protect_again_ = false;
+      m.guarded_at_ns_ = now;
       m.view_.state = State::guarded;
       m.view_.last_reason = "protected by " + m.config_.peer;
       journal(m.view_.last_reason);
@@ -114,11 +116,8 @@ void Machine::Handler::granted(Question question) {
       return;
     case Question::claim_solo:
       out.emplace_back(ReleaseAll{});
-      reset_protection();
-      m.view_.state = State::solo;
       m.view_.took_over_at_ns = now;
-      send(MessageType::abort, 0, m.view_.last_reason);
-      journal("runs unprotected: " + m.view_.last_reason);
+      run_solo(m.view_.last_reason);
       return;
     case Question::promote:
       take_over_when_whole();

@@ -55,6 +55,10 @@ struct Machine::Handler {
 
   // Primary (primary.cpp)
   void primary_message(const Message& message);
+  void begin_protection();
+  void protect_again_if_due();
+  void protect_again_later();
+  void forget_retries();
   void begin_checkpoint(checkpoint::Cause cause);
   void checkpoint_if_due();
   void committed();
@@ -62,6 +66,7 @@ struct Machine::Handler {
   void begin_next_epoch();
   void lose_secondary(const std::string& reason);
   void stay_solo(const std::string& reason);
+  void run_solo(const std::string& reason);
   void claim_solo();
   void hand_over(const std::string& reason);
 

@@ -23,6 +23,7 @@ std::optional<Nanos> Machine::next_deadline() const {
   };
   consider(phase_deadline_);
   consider(ask_again_ns_);
+  if (peer_connected_) consider(view_.protects_again_at_ns);
   // A loss that is already known and waits for the arbiter's answer needs no second finding.
   const bool watching = !peer_lost_ && (view_.state == State::guarded || view_.state == State::syncing);
   if (watching) consider(last_heard_ns_ + config_.peer_timeout_ns);
@@ -96,7 +97,9 @@ void Machine::Handler::on(const StepFailed& event) {
     case Step::live_sync:
     case Step::pause_primary:
     case Step::stream_image:
-      if (m.view_.role == Role::primary && m.phase_ != Phase::idle) lose_secondary(reason);
+      if (m.view_.role != Role::primary || m.phase_ == Phase::idle) return;
+      if (event.resynchronise) m.protect_again_ = true;
+      lose_secondary(reason);
       return;
     case Step::receive_image:
       // The primary ends the protection when it is told; until then this side can still take over as it was.
@@ -127,6 +130,7 @@ void Machine::Handler::on(const Tick& /*event*/) {
   }
   const bool watching = m.view_.state == State::guarded || m.view_.state == State::syncing;
   if (watching && now - m.last_heard_ns_ >= m.config_.peer_timeout_ns) peer_lost("no heartbeat from " + m.config_.peer);
+  protect_again_if_due();
   checkpoint_if_due();
 }
 
@@ -179,6 +183,7 @@ void Machine::Handler::leave(const std::string& reason) {
   out.emplace_back(KillVm{});
   reset_protection();
   forget_question();
+  forget_retries();
   m.view_.role = Role::none;
   m.view_.state = State::absent;
   m.view_.last_reason = reason;

@@ -90,6 +90,9 @@ const char* to_string(Step step);
 struct StepFailed {
   Step step = Step::start_vm;
   std::string reason;
+  /// pause_primary: the secondary can only be made equal by synchronising it anew, which begins by itself: at once, and
+  /// after ever longer waits if that fails.
+  bool resynchronise = false;
 };
 struct ArbiterAnswered {
   ArbiterReply reply;
@@ -204,6 +207,8 @@ struct Config {
   Nanos prepare_timeout_ns = 60 * kSecond;  ///< the peer starts QEMU
   Nanos commit_timeout_ns = 30 * kSecond;   ///< the peer receives an image
   Nanos arbiter_retry_ns = 100 * kMillisecond;
+  Nanos retry_min_ns = kSecond;       ///< wait before the second attempt at protecting again; each next is double
+  Nanos retry_max_ns = 60 * kSecond;  ///< longest such wait; a protection that lasted so long was a success
   checkpoint::PolicyLimits policy;
   checkpoint::Mode mode = checkpoint::Mode::colo;
 };
@@ -234,6 +239,8 @@ struct View {
   Nanos peer_lost_at_ns = 0;  ///< when the peer was found lost; 0: never
   Nanos detect_ns = 0;        ///< from the peer's last sign of life until then
   Nanos took_over_at_ns = 0;  ///< when TakeOver or ReleaseAll was ordered; 0: never
+  unsigned attempts = 0;      ///< at protecting again by itself, one after the other, the next one included
+  std::optional<Nanos> protects_again_at_ns;  ///< runs solo until then
 };
 
 /// One VM on one host: protection, checkpoints, failover. Pure: state and event in, effects out; `now` is an argument.
@@ -304,6 +311,8 @@ class Machine {
   bool output_held_ = false;    // PausePrimary was ordered since the gate was last open
   bool peer_lost_ = false;      // found while a question was open
   bool svm_ran_early_ = false;  // svm_running came while registering
+  bool protect_again_ = false;  // by itself, as soon as it runs solo
+  Nanos guarded_at_ns_ = 0;     // when the arbiter named our secondary
   bool next_rests_ = false;     // the SVM, in the epoch that the checkpoint under way begins
   checkpoint::Cause cause_ = checkpoint::Cause::initial;
   std::optional<Diverged> diverged_early_;  // of an epoch whose checkpoint isn't over

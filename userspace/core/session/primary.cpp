@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The primary's part: protecting, checkpoints, losing the secondary.
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "core/session/handler.hpp"
@@ -18,13 +20,45 @@ void Machine::Handler::on(const OpProtect& event) {
     refuse("host " + m.config_.peer + " isn't connected; start twinstepd there and look at the link");
     return;
   }
+  forget_retries();
+  begin_protection();
+  refuse({});
+}
+
+void Machine::Handler::begin_protection() {
   ++m.pairing_;
   reset_protection();
+  m.view_.protects_again_at_ns.reset();
   m.view_.state = State::syncing;
   m.view_.epoch = 0;
   enter(Phase::preparing, m.config_.prepare_timeout_ns);
   send(MessageType::prepare);
-  refuse({});
+}
+
+// The first attempt is made at once, each further one after double the wait.
+void Machine::Handler::protect_again_later() {
+  if (m.guarded_at_ns_ != 0 && now - m.guarded_at_ns_ >= m.config_.retry_max_ns) m.view_.attempts = 0;
+  m.guarded_at_ns_ = 0;
+  Nanos wait_ns = 0;
+  for (unsigned i = 0; i < m.view_.attempts && wait_ns < m.config_.retry_max_ns; ++i)
+    wait_ns = std::clamp(2 * wait_ns, m.config_.retry_min_ns, m.config_.retry_max_ns);
+  ++m.view_.attempts;
+  m.view_.protects_again_at_ns = now + wait_ns;
+  journal("is synchronised anew" + (wait_ns == 0 ? std::string()
+                                                 : " in " + std::to_string(wait_ns / kMillisecond) + " ms, attempt " +
+                                                       std::to_string(m.view_.attempts)));
+  protect_again_if_due();
+}
+
+void Machine::Handler::protect_again_if_due() {
+  if (m.view_.protects_again_at_ns && now >= *m.view_.protects_again_at_ns && m.peer_connected_) begin_protection();
+}
+
+void Machine::Handler::forget_retries() {
+  m.protect_again_ = false;
+  m.guarded_at_ns_ = 0;
+  m.view_.attempts = 0;
+  m.view_.protects_again_at_ns.reset();
 }
 
 void Machine::Handler::on(const OpFailover& event) {
@@ -42,6 +76,12 @@ void Machine::Handler::on(const OpFailover& event) {
 }
 
 void Machine::Handler::on(const OpCancel& event) {
+  if (m.view_.protects_again_at_ns) {
+    forget_retries();
+    journal("isn't synchronised anew: an operator cancelled it");
+    out.emplace_back(Reply{event.op, {}});
+    return;
+  }
   const bool early = m.phase_ == Phase::preparing || m.phase_ == Phase::live_sync || m.phase_ == Phase::wait_svm_stop;
   if (m.view_.role != Role::primary || m.view_.state != State::syncing || !early) {
     out.emplace_back(Reply{
@@ -49,6 +89,7 @@ void Machine::Handler::on(const OpCancel& event) {
     return;
   }
   out.emplace_back(Reply{event.op, {}});
+  forget_retries();
   stay_solo("an operator cancelled the synchronisation");
 }
 
@@ -200,11 +241,17 @@ void Machine::Handler::lose_secondary(const std::string& reason) {
 void Machine::Handler::stay_solo(const std::string& reason) {
   out.emplace_back(StopStreams{});
   if (m.output_held_) out.emplace_back(ReleaseAll{});
+  run_solo(reason);
+}
+
+// The gate is open.
+void Machine::Handler::run_solo(const std::string& reason) {
   reset_protection();
   m.view_.state = State::solo;
   m.view_.last_reason = reason;
   send(MessageType::abort, 0, reason);
   journal("runs unprotected: " + reason);
+  if (m.protect_again_) protect_again_later();
 }
 
 void Machine::Handler::claim_solo() {

@@ -5,9 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 #include <utility>
 
 #include "daemon/vm/epoch_flows.hpp"
@@ -121,9 +119,12 @@ void Vm::carry_out(const session::CommitOutput& effect) {
 void Vm::carry_out(const session::CompareFrom& effect) {
   guest_->planes().set_hold(effect.hold_ns);
   guest_->planes().svm_running(effect.epoch);
-  if (!pairing_.stream || host_.config.memory.ahead_ns == 0) return;
-  pairing_.stream->run_until_stopped([this, epoch = effect.epoch, generation = machine_.view().record.generation](
-                                         const std::stop_token& stopped) { send_ahead(stopped, epoch, generation); });
+  if (!pairing_.stream) return;
+  pairing_.stream->run_until_stopped(
+      [this, epoch = effect.epoch, generation = machine_.view().record.generation](const std::stop_token& stopped) {
+        const Nanos ahead_ns = host_.config.memory.ahead_ns;
+        watch_memory(stopped, epoch, generation, ahead_ns == 0 ? std::nullopt : std::optional(ahead_ns));
+      });
 }
 
 void Vm::carry_out(const session::ReleaseAll& /*effect*/) {
@@ -173,27 +174,8 @@ Result<void> Vm::prepare_sync() {
   return {};
 }
 
-// Beside the running VMs, until the next checkpoint begins.
-void Vm::send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock lock(mutex);
-  while (!wake.wait_for(lock, stopped, std::chrono::nanoseconds(host_.config.memory.ahead_ns), [] { return false; })) {
-    if (stopped.stop_requested()) return;
-    const auto sent =
-        guest_->primary().send_ahead(*pairing_.sender, generation, [&stopped] { return stopped.stop_requested(); });
-    if (!sent) return spdlog::warn("{}: sends nothing ahead of a checkpoint: {}", config_.name, sent.error().message);
-    if (sent->full) return post(session::Diverged{epoch, compare::Cause::pressure});
-  }
-}
-
-std::uint64_t Vm::epoch_bytes_max() const {
-  const std::uint64_t limit = host_.config.memory.epoch_bytes_max;
-  return limit == 0 ? config_.memory_bytes : std::min(limit, config_.memory_bytes);
-}
-
 Result<void> Vm::sync_live(std::uint64_t generation) {
-  memory::SyncPace pace;
+  memory::SyncPace pace(epoch_bytes_max() / memory::kPageBytes);
   for (bool more = true; more;) {
     const auto round = sync_round(generation, pace);
     if (!round) return tl::make_unexpected(round.error());
@@ -237,13 +219,15 @@ void Vm::carry_out(const session::PausePrimary& effect) {
   // Whatever failed, the VM goes on; that it is no longer protected is the machine's business.
   if (const auto resumed = guest_->resume(); !resumed) spdlog::error("{}: {}", config_.name, resumed.error().message);
   guest_->planes().resume_input();
+  if (guest_->primary().beyond_bound())
+    return post(session::StepFailed{session::Step::pause_primary, entry.error().message, true});
   report(session::Step::pause_primary, tl::make_unexpected(entry.error()), session::PauseDone{});
 }
 
 Result<CheckpointEntry> Vm::pause_primary(const session::PausePrimary& effect) {
   CheckpointEntry entry;
   entry.epoch = effect.epoch;
-  // The image before was committed: its sender is at its end, if not quite over. Nothing is sent ahead any more.
+  // The image before was committed. Nothing is sent ahead any more.
   pairing_.stream->stop();
   if (!effect.svm_ran) pairing_.svm = {memory::PageBitmap(pairing_.svm.dirty.pages()), {}};
   entry.cause = checkpoint::to_string(machine_.checkpoint_cause());
@@ -289,8 +273,9 @@ Result<void> Vm::take_page_checksums() {
 }
 
 void Vm::carry_out(const session::StreamImage& effect) {
-  pairing_.stream->run([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
-                        generation = machine_.view().record.generation, meta = encode(pairing_.flows)] {
+  pairing_.stream->run_until_stopped([this, epoch = effect.epoch, attempt = pairing_.attempt.load(),
+                                      generation = machine_.view().record.generation,
+                                      meta = encode(pairing_.flows)](const std::stop_token& stopped) {
     // The VM's output waits for this.
     pairing_.sender->limit_rate(0);
     const auto sent = guest_->primary().send_staged(*pairing_.sender, generation, epoch, pairing_.svm,
@@ -303,6 +288,7 @@ void Vm::carry_out(const session::StreamImage& effect) {
       entry->pages_sent = sent.pages;
       entry->bytes_sent = sent.bytes;
     }});
+    watch_memory(stopped, epoch, generation, std::nullopt);
   });
 }
 

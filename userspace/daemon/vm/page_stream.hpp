@@ -27,10 +27,13 @@ class PageStream {
     return numbers;
   }
   /// Runs `job` beside the caller, after the job before.
-  void run(std::function<void()> job) { worker_.start(std::move(job)); }
-  /// Runs a job that goes on until stop() or end(): it must return soon after `stopped` is asked for.
+  void run(std::function<void()> job) {
+    stop();
+    worker_.start(std::move(job));
+  }
+  /// Runs a job that may go on until stop(), end() or the next job: it must return soon after `stopped` is asked for.
   void run_until_stopped(std::function<void(const std::stop_token& stopped)> job) {
-    worker_.join();
+    stop();
     stop_ = std::stop_source();
     worker_.start([job = std::move(job), stopped = stop_.get_token()] { job(stopped); });
   }

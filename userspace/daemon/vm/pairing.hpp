@@ -13,6 +13,7 @@
 #include "daemon/vm/page_stream.hpp"
 #include "io/page_stream.hpp"
 #include "memory/image_sender.hpp"
+#include "memory/look_pace.hpp"
 #include "memory/page_hash.hpp"
 #include "wire/bodies.hpp"
 
@@ -30,6 +31,8 @@ struct Pairing {
   Worker accepting;                                ///< secondary: waits for the primary at the listener
   std::optional<PageStream> stream;
   std::optional<memory::ImageSender> sender;  ///< primary; uses stream's socket
+
+  memory::LookPace look_pace;  ///< primary
 
   std::vector<std::byte> resting_state;   ///< secondary whose SVM rests: what it would be woken with
   std::vector<EpochFlows> resting_flows;  ///< of the same image, by NIC

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the control socket shows of a VM. Keys are part of the command line's interface: keep them stable.
+#include <algorithm>
 #include <array>
 
 #include "daemon/vm/vm.hpp"
@@ -133,6 +134,9 @@ Result<json> Vm::view() {
       shown["detect_ns"] = view.detect_ns;
     }
     if (view.took_over_at_ns > 0) shown["took_over_at_ns"] = view.took_over_at_ns;
+    if (view.protects_again_at_ns)
+      shown["protects_again_in_ns"] = std::max<Nanos>(0, *view.protects_again_at_ns - io::monotonic_ns());
+    if (view.attempts > 0 && view.state != session::State::guarded) shown["protect_attempt"] = view.attempts;
     if (const auto median = log_.pause_quantile_ns(0.5)) {
       shown["pause_ns_p50"] = *median;
       shown["pause_ns_max"] = log_.pause_quantile_ns(1.0).value_or(0);

@@ -93,6 +93,11 @@ class Vm {
   Result<void> take_body(const session::Message& message, std::span<const std::byte> body);
   void note_progress(const session::Message& message);
 
+  // memory_watch.cpp: between checkpoints
+  std::uint64_t epoch_bytes_max() const;
+  void watch_memory(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation,
+                    std::optional<Nanos> ahead_ns);
+
   // effects.cpp: one for each effect
   void carry_out(const session::StartVm& effect);
   void carry_out(const session::KillVm& effect);
@@ -122,8 +127,6 @@ class Vm {
   Result<void> prepare_sync();
   Result<void> sync_live(std::uint64_t generation);
   Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
-  std::uint64_t epoch_bytes_max() const;
-  void send_ahead(const std::stop_token& stopped, std::uint32_t epoch, std::uint64_t generation);
   Result<void> take_page_checksums();
   Result<CheckpointEntry> pause_primary(const session::PausePrimary& effect);
   Result<void> stop_svm(std::uint32_t epoch);
