@@ -2,25 +2,33 @@
 """The ceiling of a protected VM on shared cores: both VMs run on the same input, and nothing is compared.
 
 The product has no such mode. It is made from outside, in the maps of the daemons' BPF programs: the primary's frames go
-straight to the uplink, and so do the secondary's, which has none.
+straight to the uplink. The secondary's output and the clients' frames for it go to a program of the benchmark
+(tests/bench/mirror), which gives the secondary its input as soon as it can take it. Without that its TCP connections
+would break, and the ceiling would be one VM's: nothing makes the primary's output wait, so clients acknowledge what the
+secondary has not sent yet, in numbers that aren't its own, and send more than its window has room for.
 
-The ceiling is too high for TCP. Nothing makes the primary's output wait for the secondary, so the client acknowledges
-what the secondary has not sent yet; its TCP stack drops such a segment, and with that connection its work
-(RFC 9293, 3.10.7.4). How much of the work it does is seen by its CPU time.
+That program costs CPU time, which is the ceiling's and is reported; it does nothing that a protected VM needs.
 """
 
 import json
 import pathlib
+import signal
 import struct
+import subprocess
 import time
 
+import figures
 from twinlab.host import VM
+from twinlab.network import GUEST_MAC
 from twinlab.system import LabError, run, wait_until
 
 TAP_DIRECT = 1
 TAP_HOLD = 2
-# In an entry of ts_uplinks (struct bpf_devmap_val).
-UPLINK_IFINDEX = slice(0, 4)
+FEEDER = figures.BUILD / "tests/bench/mirror/twinstep_bench_mirror"
+FEEDER_DEVICE = "ts-mirror"
+FEEDER_TIMEOUT_S = 10
+# In an entry of ts_uplinks and ts_taps (struct bpf_devmap_val).
+IFINDEX = slice(0, 4)
 NO_PROGRAM = b"\xff\xff\xff\xff"
 # Where struct ts_slot_config has tap_mode (bpf/abi/twinstep_abi.h).
 TAP_MODE = slice(0, 4)
@@ -61,14 +69,33 @@ def _lookup(map_id):
     return bytearray(int(byte, 16) for byte in entry["value"])
 
 
-def _update(map_id, value):
-    run("bpftool", "map", "update", "id", map_id, "key", *SLOT_KEY, "value", *map(str, value))
+def _update(map_id, value, namespace):
+    """In the namespace of the devices that the value names."""
+    namespace.run("bpftool", "map", "update", "id", map_id, "key", *SLOT_KEY, "value", *map(str, value))
 
 
-def _set_tap_mode(slots, mode):
-    config = _lookup(slots)
-    config[TAP_MODE] = struct.pack("<I", mode)
-    _update(slots, config)
+
+
+class Feeder:
+    """The program that gives the secondary its input, in host b's namespace."""
+
+    def __init__(self, host):
+        maps = [word for name in ("ts_flows", "ts_half_open") for word in ("--map", _map_named(host, name))]
+        tap = host.control("nic", "show")[0]["tap"]
+        self._process = host.namespace.start(FEEDER, "--device", FEEDER_DEVICE, "--tap", tap, "--mac", GUEST_MAC,
+                                             *maps, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise LabError(f"the secondary's feeder failed: {self._process.stderr.read().strip()}")
+        self.ifindex = json.loads(line)["ifindex"]
+
+    def stop(self):
+        """Ends it; returns its report."""
+        self._process.send_signal(signal.SIGTERM)
+        output, errors = self._process.communicate(timeout=FEEDER_TIMEOUT_S)
+        if self._process.returncode != 0:
+            raise LabError(f"the secondary's feeder failed: {errors.strip()}")
+        return json.loads(output)
 
 
 class Mirror:
@@ -76,20 +103,23 @@ class Mirror:
 
     def __init__(self, hosts):
         self._primary = hosts["a"]
+        self._secondary = hosts["b"]
         self._slots = {name: _map_named(host, "ts_slots") for name, host in hosts.items()}
-        self._svm_uplinks = _map_named(hosts["b"], "ts_uplinks")
-        self._svm_uplink = _lookup(self._svm_uplinks)[UPLINK_IFINDEX] + NO_PROGRAM
+        self._svm_ways = {}  # by map: where the secondary's frames go, out and in
+        for name in ("ts_uplinks", "ts_taps"):
+            number = _map_named(hosts["b"], name)
+            self._svm_ways[number] = _lookup(number)[IFINDEX] + NO_PROGRAM
+        self._feeder = None
 
     def begin(self):
         """Both VMs begin in one state, and the longest epoch is as far away as can be."""
         for mode in ("periodic", "colo"):
             self._change_mode(mode)
         for _ in range(TRIES):
-            _set_tap_mode(self._slots["a"], TAP_DIRECT)
+            self._set_tap_mode(self._primary, TAP_DIRECT)
             time.sleep(HELD_S)
             if self.lasts():
-                run("bpftool", "map", "delete", "id", self._svm_uplinks, "key", *SLOT_KEY)
-                _set_tap_mode(self._slots["b"], TAP_DIRECT)
+                self._feed()
                 return
         raise LabError(f"the VM can't be mirrored: checkpoints are less than {HELD_S} s apart")
 
@@ -98,9 +128,23 @@ class Mirror:
         return _lookup(self._slots["a"])[TAP_MODE] == struct.pack("<I", TAP_DIRECT)
 
     def end(self):
-        """The secondary's output is compared again; the primary's, from the next checkpoint on."""
-        _set_tap_mode(self._slots["b"], TAP_HOLD)
-        _update(self._svm_uplinks, self._svm_uplink)
+        """The secondary's output is compared again; the primary's, from the next checkpoint on. Returns the feeder's
+        report: cpu_s, frames_lost and bytes_waiting_max."""
+        self._set_tap_mode(self._secondary, TAP_HOLD)
+        for number, way in self._svm_ways.items():
+            _update(number, way, self._secondary.namespace)
+        return self._feeder.stop()
+
+    def _feed(self):
+        self._feeder = Feeder(self._secondary)
+        for number in self._svm_ways:
+            _update(number, struct.pack("<I", self._feeder.ifindex) + NO_PROGRAM, self._secondary.namespace)
+        self._set_tap_mode(self._secondary, TAP_DIRECT)
+
+    def _set_tap_mode(self, host, mode):
+        config = _lookup(self._slots[host.name])
+        config[TAP_MODE] = struct.pack("<I", mode)
+        _update(self._slots[host.name], config, host.namespace)
 
     def _change_mode(self, mode):
         before = self._mode_checkpoints()
