@@ -140,8 +140,14 @@ static __always_inline int ts_link_mirror(struct xdp_md *ctx, __u32 slot, const 
 	} else if (ts_link_quote(ctx, slot, frame_epoch, &packet)) {
 		ts_end(slot, TS_COUNT_LINK_REWRITTEN, 0);
 	}
+	if (!(config->flags & TS_SLOT_FRAGMENTS))
+		return ts_end_redirect(slot, TS_COUNT_LINK_DELIVERED, TS_COUNT_LINK_ERROR,
+				       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+	/* The encapsulation still lies in front: it tells user space what this is, and of which epoch. */
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct ts_link_frame)))
+		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_LINK_DELIVERED, TS_COUNT_LINK_ERROR,
-			       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
+			       ts_to_socket(ctx, &ts_xsk_link, slot));
 }
 
 static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,

@@ -8,6 +8,10 @@
 
 #include "bpf/abi/twinstep_abi.h"
 
+/* Written before the programs are loaded. 0: a frame is in one piece. 1: one larger than a page is not, and what the programs
+ * can read is its front. */
+volatile const __u32 ts_fragments;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, TS_SLOTS_MAX);

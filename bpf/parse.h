@@ -5,7 +5,10 @@
 
 #include <linux/bpf.h>
 
+#include <bpf/bpf_helpers.h>
+
 #include "bpf/abi/twinstep_packet.h"
+#include "bpf/maps.h"
 
 /* The parser's two halves are global, so that the verifier looks at them once and not along every path to them. */
 __attribute__((noinline)) int ts_parse_ip(struct xdp_md *ctx, struct ts_packet *packet)
@@ -13,7 +16,9 @@ __attribute__((noinline)) int ts_parse_ip(struct xdp_md *ctx, struct ts_packet *
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 
-	return packet ? ts_parse_headers(data, end, end - data, packet) : -1;
+	__u32 bytes = ts_fragments ? bpf_xdp_get_buff_len(ctx) : end - data;
+
+	return packet ? ts_parse_headers(data, end, bytes, packet) : -1;
 }
 
 __attribute__((noinline)) int ts_parse_icmp_error(struct xdp_md *ctx, struct ts_packet *packet)

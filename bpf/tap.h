@@ -16,12 +16,22 @@
 #include "bpf/probe.h"
 #include "bpf/translate.h"
 
+/* Whether the program reaches the compared bytes. */
+static __always_inline int ts_digest_reaches(struct xdp_md *ctx, const struct ts_packet *packet)
+{
+	long front = (long)ctx->data_end - (long)ctx->data;
+
+	if (packet->payload_bytes > TS_DIGEST_BYTES_MAX)
+		return 0;
+	return !ts_fragments || packet->payload_offset + packet->payload_bytes <= front;
+}
+
 /* The digest of the compared bytes; nothing of more than the program reaches. */
 static __always_inline int ts_digest_packet(struct xdp_md *ctx, __u32 slot, const struct ts_packet *packet, __u64 *acc)
 {
-	return packet->payload_bytes > TS_DIGEST_BYTES_MAX
-		       ? 0
-		       : ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, (struct ts_digest *)acc);
+	if (!ts_digest_reaches(ctx, packet))
+		return 0;
+	return ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, (struct ts_digest *)acc);
 }
 
 /* Puts the metadata in front of the frame, which makes all packet pointers stale. */
@@ -29,7 +39,7 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 					  const __u64 *acc)
 {
 	struct ts_frame_meta *meta;
-	__u32 flags = packet->payload_bytes > TS_DIGEST_BYTES_MAX ? TS_META_DIGEST_PARTIAL : 0;
+	__u32 flags = ts_digest_reaches(ctx, packet) ? 0 : TS_META_DIGEST_PARTIAL;
 
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return -1;
@@ -46,13 +56,15 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 	return 0;
 }
 
-/* Whether another VM of this host may be meant. A switch doesn't send a frame back to where it came from, so these can't
+/* Whether the frame is user space's to send: there may be others in fragments, or another VM of this host may be meant. A switch doesn't send a frame back to where it came from, so these can't
  * just go to the uplink. */
 static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot_config *config)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	struct ts_mac mac;
 
+	if (config->flags & TS_SLOT_FRAGMENTS)
+		return 1;
 	if (!(config->flags & TS_SLOT_SHARED) || (void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return 0;
 	__builtin_memcpy(mac.bytes, eth->h_dest, sizeof(mac.bytes));

@@ -72,6 +72,10 @@ int ts_uplink(struct xdp_md *ctx)
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
+	/* The kernel redirects no fragments into a tap, and copies none for two devices. */
+	if (config->flags & TS_SLOT_FRAGMENTS && config->uplink_mode != TS_UPLINK_CLOSED)
+		return ts_end_redirect(*slot, TS_COUNT_UPLINK_GATED, TS_COUNT_UPLINK_ERROR,
+				       ts_to_socket(ctx, &ts_xsk_uplink, *slot));
 	switch (config->uplink_mode) {
 	case TS_UPLINK_DIRECT:
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,

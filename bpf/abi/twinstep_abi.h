@@ -103,6 +103,7 @@ TS_ASSERT_SIZE(struct ts_slot_config, 56);
 /* ts_slot_config.flags */
 #define TS_SLOT_SHARED 1 /* other VMs of this host use the uplink: what is for them goes to user space, not to the wire */
 #define TS_SLOT_DEAF 2   /* mirrored frames are dropped: the SVM is about to stop, and is to have taken in what it got */
+#define TS_SLOT_FRAGMENTS 4 /* frames may be larger than a page: user space moves them all, to keep their order */
 
 /* Key of the map that finds a slot by the VM's address. */
 struct ts_mac {

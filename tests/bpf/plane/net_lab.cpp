@@ -51,6 +51,8 @@ bool passes(const io::UniqueFd& from, const io::UniqueFd& to, const char* text) 
 
 NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())), sysfs_(options.sysfs) {
   const auto number = std::to_string(options.queues);
+  const std::string mtu = " mtu " + std::to_string(options.mtu);
+  const std::string link_mtu = " mtu " + std::to_string(options.mtu + 100);
   const std::string queues = " numrxqueues " + number + " numtxqueues " + number + " ";
   const auto in_ns = [this](char host) { return "ip -n " + name(host) + " "; };
   for (const char host : {'a', 'b', 's'}) {
@@ -58,13 +60,14 @@ NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::g
     run("ip netns exec " + name(host) +
         " sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
   }
-  run(in_ns('a') + "link add link0 mtu 1600" + queues + "type veth peer name link0 mtu 1600" + queues + "netns " +
+  run(in_ns('a') + "link add link0" + link_mtu + queues + "type veth peer name link0" + link_mtu + queues + "netns " +
       name('b'));
   run(in_ns('s') + "link add switch type bridge");
   run(in_ns('s') + "link set switch up");
   for (const char host : {'a', 'b'}) {
     const std::string port = std::string("port-") + host;
-    run(in_ns(host) + "link add uplink0" + queues + "type veth peer name " + port + queues + " netns " + name('s'));
+    run(in_ns(host) + "link add uplink0" + mtu + queues + "type veth peer name " + port + mtu + queues + " netns " +
+        name('s'));
     // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
     run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
     // But the client is to see the frames as they are on the wire.
@@ -73,7 +76,7 @@ NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::g
     run(in_ns(host) + "link set uplink0 up");
     run(in_ns(host) + "link set link0 up");
   }
-  run(in_ns('s') + "link add client" + queues + "type veth peer name port-c" + queues);
+  run(in_ns('s') + "link add client" + mtu + queues + "type veth peer name port-c" + mtu + queues);
   run(in_ns('s') + "link set port-c master switch up");
   run(in_ns('s') + "link set client up");
   if (!failure_.empty()) return;
@@ -160,7 +163,7 @@ std::optional<Bytes> NetLab::client_receive_any(std::span<const Mac> sources,
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     pollfd entry{client_.get(), POLLIN, 0};
     if (left.count() < 0 || ::poll(&entry, 1, static_cast<int>(left.count())) != 1) return std::nullopt;
-    Bytes frame(4096);
+    Bytes frame(16384);
     sockaddr_ll from{};
     socklen_t from_bytes = sizeof(from);
     const auto bytes =

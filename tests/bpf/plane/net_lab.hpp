@@ -18,6 +18,7 @@ class NetLab {
  public:
   struct Options {
     unsigned queues = 1;  ///< of every device, each way
+    unsigned mtu = 1500;  ///< of uplinks and client; the link's is a little larger
     bool sysfs = false;   ///< in() finds the host's devices in /sys
   };
   explicit NetLab(const Options& options);

@@ -8,7 +8,6 @@ namespace twinstep::test {
 namespace {
 
 constexpr std::uint32_t kUmemFrames = 16384;
-constexpr unsigned kMtu = 1500;
 constexpr std::size_t kLentFlowsMax = 16;
 
 }  // namespace
@@ -21,7 +20,7 @@ std::optional<Bytes> Guest::receive_from(const Mac& source, std::chrono::millise
   for (;;) {
     pollfd entry{tap->fd(), POLLIN, 0};
     if (::poll(&entry, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
-    Bytes frame(4096);
+    Bytes frame(16384);
     const auto bytes = ::read(tap->fd(), frame.data(), frame.size());
     if (bytes <= 0) return std::nullopt;
     frame.resize(static_cast<std::size_t>(bytes));
@@ -48,7 +47,7 @@ void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const
     ASSERT_TRUE(fabric) << fabric.error().message;
     host.fabric = std::move(*fabric);
     for (std::uint16_t i = 0; i < macs.size(); ++i) {
-      auto tap = io::Tap::create("tap" + std::to_string(i), kMtu, io::GuestOffloads::off);
+      auto tap = io::Tap::create("tap" + std::to_string(i), options_.mtu, io::GuestOffloads::off);
       ASSERT_TRUE(tap) << tap.error().message;
       Guest& guest = host.guests.emplace_back();
       guest.tap.emplace(std::move(*tap));

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/plane/fabric.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
 
 #include "daemon/plane/uplink_check.hpp"
+#include "io/tap/tap.hpp"
 
 namespace twinstep::daemon {
 namespace {
@@ -22,6 +25,10 @@ std::uint32_t queues_to_reserve(const std::string& device) {
   return std::min<std::uint32_t>(io::device_rx_queues(device).value_or(1), TS_QUEUES_MAX);
 }
 
+bool has_large_frames(const FabricNic& nic) {
+  return io::device_mtu(nic.uplink).value_or(0) > io::Tap::kMtuBytesOnePage;
+}
+
 std::string set_queues(const std::string& device, std::uint32_t queues) {
   return "ethtool -L " + device + " combined " + std::to_string(queues) + " (or rx " + std::to_string(queues) + ")";
 }
@@ -31,16 +38,26 @@ std::string set_queues(const std::string& device, std::uint32_t queues) {
 Result<std::unique_ptr<Fabric>> Fabric::create(const std::string& link, const std::vector<FabricNic>& nics) {
   if (nics.size() > TS_SLOTS_MAX)
     return fail("the VMs have more than " + std::to_string(TS_SLOTS_MAX) + " NICs in all");
-  auto programs = io::XdpPrograms::load();
+  if (std::ranges::any_of(nics, has_large_frames)) {
+    auto fabric = create(link, nics, true);
+    if (fabric) return fabric;
+    spdlog::warn("VMs get no frames beyond {} bytes: {}", io::Tap::kMtuBytesOnePage, fabric.error().message);
+  }
+  return create(link, nics, false);
+}
+
+Result<std::unique_ptr<Fabric>> Fabric::create(const std::string& link, const std::vector<FabricNic>& nics,
+                                               bool fragments) {
+  auto programs = io::XdpPrograms::load(fragments);
   if (!programs) return tl::unexpected(programs.error());
   std::unique_ptr<Fabric> self(new Fabric(std::move(*programs), link, nics));
-  if (auto reserved = self->reserve_memory(); !reserved) return tl::unexpected(reserved.error());
+  if (auto reserved = self->reserve_memory(fragments); !reserved) return tl::unexpected(reserved.error());
   return self;
 }
 
 /// A pool for each slot, then one for each queue of each device: a ring's worth for each NIC that uses it, so that a
 /// NIC whose thread lags behind leaves the others theirs, and one more on offer.
-Result<void> Fabric::reserve_memory() {
+Result<void> Fabric::reserve_memory(bool fragments) {
   std::map<std::string, std::uint32_t> users{{link_, static_cast<std::uint32_t>(nics_.size())}};
   std::vector<std::uint32_t> pools;
   for (const auto& nic : nics_) {
@@ -61,7 +78,7 @@ Result<void> Fabric::reserve_memory() {
                             .device = {}};
     pools.insert(pools.end(), queues, chunks);
   }
-  auto umem = io::Umem::create(pools);
+  auto umem = io::Umem::create(pools, fragments);
   if (!umem) return tl::unexpected(umem.error());
   umem_ = std::move(*umem);
   return {};

@@ -69,6 +69,8 @@ class Fabric {
   /// The slot's share of the memory.
   io::ChunkPool& chunks(std::uint32_t slot) { return umem_->pool(slot); }
   const std::string& link() const { return link_; }
+  /// Whether frames may be larger than a page: an uplink's were when the fabric was made, and the kernel can.
+  bool fragments() const { return umem_->fragments(); }
   /// Whether other NICs have the same uplink as this one.
   bool shares_uplink(std::uint32_t slot) const;
 
@@ -89,7 +91,9 @@ class Fabric {
   };
   Fabric(io::XdpPrograms programs, std::string link, std::vector<FabricNic> nics)
       : programs_(std::move(programs)), link_(std::move(link)), nics_(std::move(nics)) {}
-  Result<void> reserve_memory();
+  Result<void> reserve_memory(bool fragments);
+  static Result<std::unique_ptr<Fabric>> create(const std::string& link, const std::vector<FabricNic>& nics,
+                                                bool fragments);
   Result<std::shared_ptr<FabricDevice>> open(io::XdpRole role, const std::string& name, bool native);
   Result<std::vector<std::unique_ptr<io::DeviceQueue>>> open_queues(const std::string& name, const Place& place);
   Result<std::unique_ptr<FabricDevice>> make(io::XdpRole role, const std::string& name, bool native,

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <cstring>
 
 #include <algorithm>
 #include <atomic>
@@ -89,6 +90,7 @@ struct Plane::Impl {
   Result<void> prove_host();
   void on_tap_frame(io::XskSocket::Frame frame, Nanos now);
   void on_link_frame(io::XskSocket::Frame frame, Nanos now);
+  void on_mirrored(std::span<const std::byte> frame);
   void on_uplink_frame(io::XskSocket::Frame frame);
   void on_input(std::span<const std::byte> frame);
   void on_solo_output(io::XskSocket::Frame frame);
@@ -247,13 +249,29 @@ void Plane::Impl::on_tap_frame(io::XskSocket::Frame frame, Nanos now) {
 void Plane::Impl::on_link_frame(io::XskSocket::Frame frame, Nanos now) {
   if (take_probe(frame, true)) return;
   if (role == Role::primary) primary.on_records(port->bytes(frame), now);
+  if (role == Role::secondary && port->fragments()) on_mirrored(port->bytes(frame));
   port->umem().give(frame.address);
+}
+
+/// The link program would have delivered it, were it not for its size: the same conditions, now that it comes to that.
+void Plane::Impl::on_mirrored(std::span<const std::byte> frame) {
+  ts_link_header header{};
+  if (frame.size() < TS_LINK_OVERHEAD_BYTES) return;
+  std::memcpy(&header, frame.data() + TS_LINK_OVERHEAD_BYTES - sizeof(header), sizeof(header));
+  const ts_slot_config& slot = port->slot();
+  if (header.type != TS_LINK_MIRROR || slot.link_open == 0 || (slot.flags & TS_SLOT_DEAF) != 0 ||
+      header.epoch != slot.epoch)
+    return;
+  port->send_copy(port->input(), frame.subspan(TS_LINK_OVERHEAD_BYTES));
 }
 
 void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
   if (take_probe(frame, false)) return;
   // While the prover holds the gate, and from shut_input() to the first checkpoint, a solo VM's frames come here.
-  if (role == Role::primary || role == Role::solo) primary.on_gated(port->bytes(frame));
+  if (port->fragments())
+    on_input(port->bytes(frame));
+  else if (role == Role::primary || role == Role::solo)
+    primary.on_gated(port->bytes(frame));
   port->umem().give(frame.address);
 }
 
@@ -261,7 +279,7 @@ void Plane::Impl::on_uplink_frame(io::XskSocket::Frame frame) {
 void Plane::Impl::on_solo_output(io::XskSocket::Frame frame) {
   if (key) {
     const auto shift = translator.on_output(compare::parse(port->bytes(frame), port->meta(frame), *key));
-    if (shift.changes()) TcpEdit(port->bytes(frame)).shift(shift);
+    if (shift.changes()) port->edit(frame).shift(shift);
   }
   port->emit(frame);
 }
@@ -314,7 +332,10 @@ Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, Fabric& 
                                              OnDiverged on_diverged) {
   auto port = Port::open(config, fabric, tap);
   if (!port) return tl::unexpected(port.error());
-  auto impl = std::make_unique<Impl>(config, tap, std::move(*port), std::move(on_diverged));
+  PlaneConfig own = config;
+  // The programs can't let out what is in fragments, and the rest would overtake it.
+  if ((*port)->fragments()) own.limits.lent_flows_max = 0;
+  auto impl = std::make_unique<Impl>(own, tap, std::move(*port), std::move(on_diverged));
   if (auto begun = impl->call([self = impl.get()] { return self->prover.begin(); }); !begun)
     return tl::unexpected(begun.error());
   return std::unique_ptr<Plane>(new Plane(std::move(impl)));

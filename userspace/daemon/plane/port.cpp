@@ -57,6 +57,7 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabr
   std::ranges::copy(config.vm_mac, self->view_.slot.vm_mac);
   self->view_.slot.nic = config.nic;
   if (fabric.shares_uplink(config.slot)) self->view_.slot.flags = TS_SLOT_SHARED;
+  if (tap.mtu() > io::Tap::kMtuBytesOnePage) self->view_.slot.flags |= TS_SLOT_FRAGMENTS;
   const auto ready = self->receive_for(config.vm_mac)
                          .and_then([&] { return self->open_devices(); })
                          .and_then([&] { return self->set_devices(); })
@@ -264,8 +265,28 @@ ts_frame_meta Port::meta(io::XskSocket::Frame frame) {
   return meta;
 }
 
+std::uint32_t Port::front_bytes(io::XskSocket::Frame frame) const {
+  io::Umem& umem = fabric_.umem();
+  return umem.fragments() && umem.part(frame.address).next != 0 ? umem.part(frame.address).bytes : frame.length;
+}
+
+std::span<const std::byte> Port::bytes(io::XskSocket::Frame frame) {
+  const std::uint32_t front = front_bytes(frame);
+  if (front == frame.length) return umem_.bytes(frame.address, front);
+  whole_.clear();
+  for (std::uint64_t at = frame.address; at != 0; at = fabric_.umem().part(at).next) {
+    const auto part = umem_.bytes(at, fabric_.umem().part(at).bytes);
+    whole_.insert(whole_.end(), part.begin(), part.end());
+  }
+  return whole_;
+}
+
+TcpEdit Port::edit(io::XskSocket::Frame frame) {
+  return TcpEdit(umem_.bytes(frame.address, front_bytes(frame)), frame.length);
+}
+
 void Port::prefetch(io::XskSocket::Frame frame) const {
-  const auto front = umem_.bytes(frame.address - sizeof(ts_frame_meta), sizeof(ts_frame_meta) + frame.length);
+  const auto front = umem_.bytes(frame.address - sizeof(ts_frame_meta), sizeof(ts_frame_meta) + front_bytes(frame));
   __builtin_prefetch(front.data());
   __builtin_prefetch(front.data() + kCacheLineBytes);
 }

@@ -10,6 +10,7 @@
 #include "core/compare/frame.hpp"
 #include "daemon/plane/fabric.hpp"
 #include "daemon/plane/plane.hpp"
+#include "daemon/plane/tcp_edit.hpp"
 #include "io/netlink/reception.hpp"
 #include "io/packet/group_socket.hpp"
 #include "io/xsk/umem.hpp"
@@ -66,13 +67,18 @@ class Port {
   void set_translates(bool translates);
   Result<void> set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac);
   const ts_slot_config& slot() const { return view_.slot; }
+  /// Whether the VM's frames may be larger than a page: all of its input comes by user space then, and all its output.
+  bool fragments() const { return (view_.slot.flags & TS_SLOT_FRAGMENTS) != 0; }
   /// What frames of the start-up proof carry from here on; not 0.
   void set_probe(std::uint64_t nonce);
   /// A frame arrives at a device, as if it came from outside.
   Result<void> arrive(io::XdpRole role, std::span<const std::byte> frame);
 
-  /// A received frame's bytes, and the metadata that the tap program put in front of them.
-  std::span<std::byte> bytes(io::XskSocket::Frame frame) { return umem_.bytes(frame.address, frame.length); }
+  /// A received frame's bytes, and the metadata that the tap program put in front of them. The bytes of one in several
+  /// parts are a copy, valid until the next call.
+  std::span<const std::byte> bytes(io::XskSocket::Frame frame);
+  /// To change the frame itself, whose headers lie in its first part.
+  TcpEdit edit(io::XskSocket::Frame frame);
   ts_frame_meta meta(io::XskSocket::Frame frame);
   /// Brings both into the cache, and the headers: another processor wrote them.
   void prefetch(io::XskSocket::Frame frame) const;
@@ -104,6 +110,7 @@ class Port {
   DeviceState state_of(const std::string& device, int ifindex, const io::XskSocket& socket) const;
   void apply();
   bool pass_on(std::span<const std::byte> bytes);
+  std::uint32_t front_bytes(io::XskSocket::Frame frame) const;
 
   Fabric& fabric_;
   LocalInbox inbox_;
@@ -122,6 +129,7 @@ class Port {
   NicView view_;
   std::size_t link_frame_bytes_max_ = 0;
   std::uint64_t frames_unsent_ = 0;
+  std::vector<std::byte> whole_;  // of bytes(); kept for its memory
 };
 
 }  // namespace twinstep::daemon

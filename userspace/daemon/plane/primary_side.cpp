@@ -15,6 +15,8 @@ constexpr std::size_t kEthernetBytes = 14;
 /// AF_XDP has no back-pressure: when the chunks are used up, the guest's frames are lost. With this many left there is
 /// time for a checkpoint.
 constexpr std::size_t kChunksLow = io::Umem::kRingEntries / 2;
+/// Chunks of the largest frame.
+constexpr std::size_t kPartsMax = 3;
 
 }  // namespace
 
@@ -46,7 +48,7 @@ void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
   comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
   tell_of_output(held_before);
-  if (port_.umem().free_chunks() < kChunksLow)
+  if (port_.umem().free_chunks() < (port_.fragments() ? kPartsMax : 1) * kChunksLow)
     run(compare::Diverged{compare::Cause::pressure, "packet memory is nearly used up"});
 }
 
@@ -183,8 +185,8 @@ void PrimarySide::carry_out() {
 void PrimarySide::run(const compare::Release& release) {
   const Held& held = held_.at(port_.umem().index(release.id));
   const io::XskSocket::Frame frame{release.id, held.length};
-  if (release.window) TcpEdit(port_.bytes(frame)).set_window(*release.window);
-  if (held.shift.changes()) TcpEdit(port_.bytes(frame)).shift(held.shift);
+  if (release.window) port_.edit(frame).set_window(*release.window);
+  if (held.shift.changes()) port_.edit(frame).shift(held.shift);
   port_.emit(frame);
 }
 

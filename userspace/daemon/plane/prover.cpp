@@ -135,7 +135,8 @@ std::vector<Prover::Way> Prover::ways_from_tap() {
        .path = TS_PROBE_UPLINK,
        .bytes = frame_bytes_max() - kTagBytes,
        .send = from_guest,
-       .ends_at_uplink = true},
+       .ends_at_uplink = true,
+       .by_redirect = true},
       {.name = "from twinstepd to the tap " + nic.tap,
        .remedy = "is it up? `ip link set " + nic.tap + " up`",
        .path = TS_PROBE_TAP,
@@ -167,13 +168,15 @@ std::vector<Prover::Way> Prover::ways_from_devices() {
        .path = TS_PROBE_TAP,
        .bytes = bytes,
        .send = at_uplink,
-       .ends_in_tap = true},
+       .ends_in_tap = true,
+       .by_redirect = true},
       {.name = "from the uplink " + nic.uplink + " to the tap " + nic.tap + ", mirrored",
        .remedy = to_tap,
        .path = TS_PROBE_MIRROR_TAP,
        .bytes = bytes,
        .send = at_uplink,
-       .ends_in_tap = true},
+       .ends_in_tap = true,
+       .by_redirect = true},
       {.name = "from the link " + nic.link + " to twinstepd",
        .remedy = to_socket,
        .path = TS_PROBE_SOCKET,
@@ -184,17 +187,20 @@ std::vector<Prover::Way> Prover::ways_from_devices() {
        .path = TS_PROBE_TAP,
        .bytes = bytes,
        .send = at_link,
-       .ends_in_tap = true},
+       .ends_in_tap = true,
+       .by_redirect = true},
   };
 }
 
 Result<void> Prover::prove_host(const Pump& pump) {
   if (auto checked = port_.check_queues(); !checked) return checked;
   read_tap();
-  for (const auto& way : ways_from_tap())
-    if (auto proven = prove(way, pump); !proven) return proven;
-  for (const auto& way : ways_from_devices())
-    if (auto proven = prove(way, pump); !proven) return proven;
+  for (const auto& ways : {ways_from_tap(), ways_from_devices()}) {
+    for (const auto& way : ways) {
+      if (way.by_redirect && port_.fragments()) continue;
+      if (auto proven = prove(way, pump); !proven) return proven;
+    }
+  }
   return {};
 }
 

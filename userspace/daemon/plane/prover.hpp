@@ -46,6 +46,7 @@ class Prover {
     std::function<Result<void>(std::span<const std::byte>)> send;
     bool ends_in_tap = false;
     bool ends_at_uplink = false;
+    bool by_redirect = false;  ///< from device to device; with Port::fragments() no frame goes this way
   };
   Result<void> prove(const Way& way, const Pump& pump);
   bool came(const Way& way, std::uint64_t out_before, const Pump& pump);

@@ -127,13 +127,12 @@ std::size_t SecondarySide::replay() {
 
 /// A copy: the ring still owns the chunk.
 void SecondarySide::send(io::XskSocket::Frame frame, const compare::Frame& parsed) {
-  const auto bytes = port_.bytes(frame);
   if (const auto found = survivors_.find(parsed.flow); parsed.cls == TS_CLASS_TCP && found != survivors_.end()) {
-    TcpEdit edit(bytes);
+    TcpEdit edit = port_.edit(frame);
     edit.shift(found->second.shift);
     if (found->second.tsval) edit.set_tsval(*found->second.tsval);
   }
-  port_.emit_copy(bytes);
+  port_.emit_copy(port_.bytes(frame));
 }
 
 }  // namespace twinstep::daemon

@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "core/compare/frame.hpp"
+#include "bpf/abi/twinstep_packet.h"
 
 namespace twinstep::daemon {
 namespace {
@@ -28,9 +28,17 @@ std::uint32_t weighed(std::byte byte, std::size_t at) {
   return std::to_integer<std::uint32_t>(byte) << (at % 2 == 0 ? 8 : 0);
 }
 
+std::size_t transport_offset(std::span<const std::byte> front, std::size_t frame_bytes) {
+  const auto* data = reinterpret_cast<const __u8*>(front.data());
+  ts_packet packet{};
+  ts_parse_frame(data, data + front.size(), static_cast<__u32>(frame_bytes), &packet);
+  return packet.transport_offset;
+}
+
 }  // namespace
 
-TcpEdit::TcpEdit(std::span<std::byte> frame) : tcp_(frame.subspan(compare::layout_of(frame).transport_offset)) {}
+TcpEdit::TcpEdit(std::span<std::byte> frame, std::size_t frame_bytes)
+    : tcp_(frame.subspan(transport_offset(frame, frame_bytes))) {}
 
 void TcpEdit::replace(std::size_t at, std::span<const std::byte> bytes) {
   std::uint32_t sum = 0xffff & ~(weighed(tcp_[kChecksumAt], 0) + weighed(tcp_[kChecksumAt + 1], 1));

@@ -20,7 +20,9 @@ struct OutboundShift {
 /// space.
 class TcpEdit {
  public:
-  explicit TcpEdit(std::span<std::byte> frame);
+  /// frame: all of it, or its front with all headers; then frame_bytes is the size of the whole.
+  TcpEdit(std::span<std::byte> frame, std::size_t frame_bytes);
+  explicit TcpEdit(std::span<std::byte> frame) : TcpEdit(frame, frame.size()) {}
 
   void set_window(std::uint16_t window);
   /// Subtracts from the sequence number, adds to TSval if the segment carries timestamps (RFC 7323).

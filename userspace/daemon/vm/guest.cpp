@@ -27,19 +27,24 @@ std::string tap_name(std::uint16_t vm_id, std::size_t nic) {
 }
 
 /// The guest's packets may be as large as the uplink's.
-Result<unsigned> guest_mtu(const NicConfig& nic) {
+Result<unsigned> guest_mtu(const NicConfig& nic, const Fabric& fabric) {
   const auto mtu_bytes = io::device_mtu(nic.uplink);
-  if (!mtu_bytes || *mtu_bytes <= io::Tap::kMtuBytesMax) return mtu_bytes;
-  const auto most = std::to_string(io::Tap::kMtuBytesMax);
+  const unsigned max = fabric.fragments() ? io::Tap::kMtuBytesMax : io::Tap::kMtuBytesOnePage;
+  if (!mtu_bytes || *mtu_bytes <= max) return mtu_bytes;
+  const auto most = std::to_string(max);
+  const std::string remedy = "run: ip link set " + nic.uplink + " mtu " + most;
   return fail("the MTU of the uplink " + nic.uplink + " is " + std::to_string(*mtu_bytes) + " and Twinstep carries " +
-              most + " at most: a larger frame takes several AF_XDP buffers (XDP_USE_SG), and the kernel redirects " +
-              "none such into a tap nor to two devices; run: ip link set " + nic.uplink + " mtu " + most);
+              most + " at most" +
+              (fabric.fragments() ? "; " + remedy
+                                  : ": a larger frame takes several AF_XDP buffers (XDP_USE_SG, Linux 6.6), and an "
+                                    "uplink that has them when twinstepd starts; restart it, or " +
+                                        remedy));
 }
 
 /// With guest offloads if they are wanted and this kernel can finish what a guest leaves undone.
-Result<io::Tap> make_tap(const VmConfig& vm, std::size_t number, const std::string& name) {
+Result<io::Tap> make_tap(const VmConfig& vm, std::size_t number, const std::string& name, const Fabric& fabric) {
   const NicConfig& nic = vm.nics[number];
-  const auto mtu_bytes = guest_mtu(nic);
+  const auto mtu_bytes = guest_mtu(nic, fabric);
   if (!mtu_bytes) return tl::make_unexpected(mtu_bytes.error());
   if (nic.guest_offloads == io::GuestOffloads::on) {
     auto tap = io::Tap::create(name, *mtu_bytes, io::GuestOffloads::on);
@@ -51,10 +56,10 @@ Result<io::Tap> make_tap(const VmConfig& vm, std::size_t number, const std::stri
 }
 
 /// One for each NIC; the planes go on using them where they are.
-Result<std::vector<std::unique_ptr<io::Tap>>> make_taps(const VmConfig& vm, std::uint16_t vm_id) {
+Result<std::vector<std::unique_ptr<io::Tap>>> make_taps(const VmConfig& vm, std::uint16_t vm_id, const Fabric& fabric) {
   std::vector<std::unique_ptr<io::Tap>> taps;
   for (std::size_t i = 0; i < vm.nics.size(); ++i) {
-    auto tap = make_tap(vm, i, tap_name(vm_id, i));
+    auto tap = make_tap(vm, i, tap_name(vm_id, i), fabric);
     if (!tap) return tl::make_unexpected(tap.error());
     taps.push_back(std::make_unique<io::Tap>(std::move(*tap)));
   }
@@ -120,7 +125,7 @@ Guest::Guest(std::vector<std::unique_ptr<io::Tap>> taps, std::unique_ptr<Planes>
 
 Result<std::unique_ptr<Guest>> Guest::start(const Config& host, const VmConfig& vm, std::uint16_t vm_id,
                                             FabricPlace place, bool paused, const OnNicDiverged& on_diverged) {
-  auto taps = make_taps(vm, vm_id);
+  auto taps = make_taps(vm, vm_id, place.fabric);
   if (!taps) return tl::make_unexpected(taps.error());
   auto planes = Planes::create(plane_nics(vm, vm_id, place.slot, *taps), place.fabric, on_diverged);
   if (!planes) return tl::make_unexpected(planes.error());

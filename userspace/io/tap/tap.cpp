@@ -18,7 +18,8 @@
 namespace twinstep::io {
 namespace {
 
-constexpr std::size_t kFrameBytesMax = 4096;
+/// With Ethernet header, VLAN tags and a virtio header.
+constexpr std::size_t kFrameBytesMax = Tap::kMtuBytesMax + 64;
 /// Of a frame with two VLAN tags; a device allows for one by itself.
 constexpr unsigned kTagBytes = 4;
 

@@ -27,7 +27,8 @@ class Tap {
  public:
   static constexpr unsigned kMtuBytesMin = 576;
   /// What fits one page beside XDP's headroom, an encapsulation and two VLAN tags, on every kind of device.
-  static constexpr unsigned kMtuBytesMax = 3400;
+  static constexpr unsigned kMtuBytesOnePage = 3400;
+  static constexpr unsigned kMtuBytesMax = 9000;
 
   /// Creates the device and brings it up. name: 1 to 13 characters, not in use by another process.
   /// mtu_bytes: kMtuBytesMin to kMtuBytesMax.

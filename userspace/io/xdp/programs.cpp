@@ -69,6 +69,13 @@ std::vector<ts_flow_key> keys_of_slot(const bpf_map* map, std::uint32_t slot) {
   return keys;
 }
 
+/// All of them: one that takes fragments and one that doesn't can't use the same map of devices.
+void take_fragments(twinstep_bpf& skeleton) {
+  skeleton.rodata->ts_fragments = 1;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton.obj) bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+}
+
 bpf_devmap_val device_entry(int ifindex, int program_fd) {
   bpf_devmap_val entry{};
   entry.ifindex = static_cast<std::uint32_t>(ifindex);
@@ -158,11 +165,14 @@ XdpPrograms::~XdpPrograms() = default;
 XdpPrograms::XdpPrograms(XdpPrograms&&) noexcept = default;
 XdpPrograms& XdpPrograms::operator=(XdpPrograms&&) noexcept = default;
 
-Result<XdpPrograms> XdpPrograms::load() {
+Result<XdpPrograms> XdpPrograms::load(bool fragments) {
   libbpf_set_print(no_print);
   auto impl = std::make_unique<Impl>();
-  impl->skeleton.reset(twinstep_bpf::open_and_load());
-  if (!impl->skeleton) return fail_os("cannot load the XDP programs (needs root and Linux 5.18 or newer)");
+  impl->skeleton.reset(twinstep_bpf::open());
+  if (!impl->skeleton) return fail_os("cannot open the XDP programs");
+  if (fragments) take_fragments(*impl->skeleton);
+  if (twinstep_bpf::load(impl->skeleton.get()) != 0)
+    return fail_os("cannot load the XDP programs (needs root and Linux 5.18 or newer)");
   const auto& maps = impl->skeleton->maps;
   auto matches = MatchTable::open(bpf_map__fd(maps.ts_match_index), bpf_map__fd(maps.ts_match_flows));
   if (!matches) return tl::unexpected(matches.error());

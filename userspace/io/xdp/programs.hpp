@@ -36,8 +36,9 @@ struct XdpAttachment {
 /// destruction, and by the kernel when the process dies: then no frame passes between a VM and its clients. Any thread.
 class XdpPrograms {
  public:
-  /// Loads the programs. Fails where the kernel lacks what they need (Linux 5.18 or newer), or without CAP_BPF.
-  static Result<XdpPrograms> load();
+  /// Loads the programs. fragments: frames may be larger than a page. Fails where the kernel lacks what they need
+  /// (Linux 5.18 or newer), or without CAP_BPF.
+  static Result<XdpPrograms> load(bool fragments = false);
   ~XdpPrograms();
   XdpPrograms(XdpPrograms&&) noexcept;
   XdpPrograms& operator=(XdpPrograms&&) noexcept;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/xsk/chunk_pool.hpp"
 
+#include <utility>
+
 #include "io/xsk/umem.hpp"
 
 namespace twinstep::io {
@@ -27,6 +29,14 @@ std::optional<std::uint64_t> ChunkPool::take() {
 }
 
 void ChunkPool::give(std::uint64_t address) {
+  do {
+    const std::uint64_t next = umem_.fragments() ? std::exchange(umem_.part(address).next, 0) : 0;
+    give_chunk(address);
+    address = next;
+  } while (address != 0);
+}
+
+void ChunkPool::give_chunk(std::uint64_t address) {
   if (!contains(address)) return umem_.pool_of(address).give_from_afar(address);
   free_.push_back(chunk_of(address));
 }

@@ -24,12 +24,14 @@ class ChunkPool {
 
   /// A free chunk's first address, or nothing: all are in use.
   std::optional<std::uint64_t> take();
-  /// Returns the chunk that `address` lies in; one of another pool goes to that.
+  /// Returns the chunk that `address` lies in, with those of the frame's further parts; one of another pool goes to
+  /// that.
   void give(std::uint64_t address);
   /// The same. Any thread.
   void give_from_afar(std::uint64_t address);
   std::size_t free_chunks() const;
   std::uint32_t chunks() const { return chunks_; }
+  Umem& umem() const { return umem_; }
   bool contains(std::uint64_t address) const;
   /// The chunk's number in this pool, from 0.
   std::size_t index(std::uint64_t address) const;
@@ -47,6 +49,7 @@ class ChunkPool {
   void reclaim();
 
  private:
+  void give_chunk(std::uint64_t address);
   void collect();
 
   Umem& umem_;

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <numeric>
 
 #include "io/os_error.hpp"
@@ -15,14 +16,17 @@ namespace twinstep::io {
 namespace {
 
 constexpr std::uint32_t kUnusedRingEntries = 64;
+/// XDP_USE_SG, which <linux/if_xdp.h> of Debian 12 doesn't know yet.
+constexpr std::uint16_t kUseSg = 1 << 4;
 
 }  // namespace
 
-Result<std::unique_ptr<Umem>> Umem::create(std::span<const std::uint32_t> pools) {
+Result<std::unique_ptr<Umem>> Umem::create(std::span<const std::uint32_t> pools, bool fragments) {
   std::unique_ptr<Umem> self(new Umem);
   const auto chunks = std::accumulate(pools.begin(), pools.end(), std::size_t{0});
-  if (auto done = self->map_and_register(chunks).and_then([&] { return self->bind(); }); !done)
+  if (auto done = self->map_and_register(chunks).and_then([&] { return self->bind(fragments); }); !done)
     return tl::unexpected(done.error());
+  if (fragments) self->parts_.resize(chunks);
   std::uint32_t first = 0;
   for (const std::uint32_t size : pools) {
     self->owners_.insert(self->owners_.end(), size, static_cast<std::uint16_t>(self->pools_.size()));
@@ -49,17 +53,20 @@ Result<void> Umem::map_and_register(std::size_t chunks) {
   return {};
 }
 
-Result<void> Umem::bind() {
+Result<void> Umem::bind(bool fragments) {
   for (const int ring : {XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_TX_RING})
     if (auto done = set_ring(socket_.get(), ring, kUnusedRingEntries); !done) return done;
   sockaddr_xdp address{};
   address.sxdp_family = AF_XDP;
   address.sxdp_ifindex = ::if_nametoindex("lo");
   address.sxdp_flags = XDP_COPY | XDP_USE_NEED_WAKEUP;
+  if (fragments) address.sxdp_flags |= kUseSg;
   if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
     return fail_os(
-        "cannot bind an AF_XDP socket to the loopback device (does another twinstepd run in this network "
-        "namespace?)");
+        fragments && errno == EINVAL
+            ? "the kernel has no AF_XDP frames in several buffers (XDP_USE_SG, Linux 6.6)"
+            : "cannot bind an AF_XDP socket to the loopback device (does another twinstepd run in this network "
+              "namespace?)");
   return {};
 }
 

@@ -27,8 +27,9 @@ class Umem {
   /// Where a frame that user space writes begins: room in front of it for a longer header.
   static constexpr std::uint32_t kHeadroomBytes = 256;
 
-  /// Registers memory for one pool of each size, in chunks.
-  static Result<std::unique_ptr<Umem>> create(std::span<const std::uint32_t> pools);
+  /// Registers memory for one pool of each size, in chunks. fragments: a frame may lie in several chunks (Linux 6.6 or
+  /// newer).
+  static Result<std::unique_ptr<Umem>> create(std::span<const std::uint32_t> pools, bool fragments = false);
   ~Umem();
   Umem(const Umem&) = delete;
   Umem& operator=(const Umem&) = delete;
@@ -37,6 +38,15 @@ class Umem {
   ChunkPool& pool(std::size_t number) { return *pools_.at(number); }
   ChunkPool& pool_of(std::uint64_t address) { return *pools_.at(owners_.at(address / kChunkBytes)); }
   std::span<std::byte> bytes(std::uint64_t address, std::size_t length) { return {area_ + address, length}; }
+  /// Of a frame in several chunks: what lies in one of them, and where the next part is.
+  struct Part {
+    std::uint64_t next = 0;  ///< address; 0: it is the last
+    std::uint32_t bytes = 0;
+  };
+  bool fragments() const { return !parts_.empty(); }
+  /// The part that begins at the address. Only with fragments(); it is the chunk's owner's.
+  Part& part(std::uint64_t address) { return parts_.at(address / kChunkBytes); }
+
   /// The socket that others share the memory with.
   int fd() const { return socket_.get(); }
 
@@ -48,13 +58,14 @@ class Umem {
  private:
   Umem() = default;
   Result<void> map_and_register(std::size_t chunks);
-  Result<void> bind();
+  Result<void> bind(bool fragments);
 
   std::byte* area_ = nullptr;
   std::size_t area_bytes_ = 0;
   UniqueFd socket_;
   std::vector<std::unique_ptr<ChunkPool>> pools_;
   std::vector<std::uint16_t> owners_;  // by chunk
+  std::vector<Part> parts_;            // likewise; empty without fragments
   std::mutex mutex_;
   std::bitset<256> queue_ids_;  // taken; under mutex_
 };

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "io/os_error.hpp"
 
@@ -20,6 +21,8 @@ namespace {
 constexpr std::uint32_t kKickBatch = 32;
 /// Kicks in a row that send nothing before the device counts as stuck. A busy one takes something within a few.
 constexpr int kFutileKicksMax = 64;
+/// XDP_PKT_CONTD, which <linux/if_xdp.h> of Debian 12 doesn't know yet: the frame goes on in the next descriptor.
+constexpr std::uint32_t kContinues = 1;
 /// Any number switches it on: poll_device() never waits.
 constexpr int kBusyPollUs = 20;
 /// Frames that one poll_device() takes from the driver.
@@ -82,7 +85,10 @@ void XskSocket::return_unread() {
   if (ring.ring == nullptr) return;
   std::uint32_t index = 0;
   const std::uint32_t count = xsk_ring_cons__peek(&ring, ring.size, &index);
-  for (std::uint32_t i = 0; i < count; ++i) pool_.give(xsk_ring_cons__rx_desc(&ring, index + i)->addr);
+  std::vector<Frame> frames;
+  for (std::uint32_t i = 0; i < count; ++i) take_part(*xsk_ring_cons__rx_desc(&ring, index + i), frames);
+  for (const Frame& frame : frames) pool_.give(frame.address);
+  if (partial_) pool_.give(partial_->address);
   xsk_ring_cons__release(&ring, count);
 }
 
@@ -92,35 +98,86 @@ void XskSocket::receive(std::vector<Frame>& out, std::size_t frames_max) {
   const std::uint32_t count = xsk_ring_cons__peek(&ring, static_cast<std::uint32_t>(frames_max), &index);
   for (std::uint32_t i = 0; i < count; ++i) {
     const xdp_desc* descriptor = xsk_ring_cons__rx_desc(&ring, index + i);
-    out.push_back({descriptor->addr, descriptor->len});
+    take_part(*descriptor, out);
   }
   xsk_ring_cons__release(&ring, count);
   queue_.refill();
 }
 
+/// The kernel hands over the parts of a frame in a row, and all at once.
+void XskSocket::take_part(const xdp_desc& descriptor, std::vector<Frame>& out) {
+  Umem& umem = pool_.umem();
+  if (!umem.fragments()) {
+    out.push_back({descriptor.addr, descriptor.len});
+    return;
+  }
+  umem.part(descriptor.addr) = {.next = 0, .bytes = descriptor.len};
+  if (partial_) {
+    umem.part(last_part_).next = descriptor.addr;
+    partial_->length += descriptor.len;
+  } else {
+    partial_ = Frame{descriptor.addr, descriptor.len};
+  }
+  last_part_ = descriptor.addr;
+  if ((descriptor.options & kContinues) != 0) return;
+  out.push_back(*partial_);
+  partial_.reset();
+}
+
 bool XskSocket::send(Frame frame) {
   auto& ring = transmit_.producer();
+  Umem& umem = pool_.umem();
+  std::uint32_t parts = 1;
+  if (umem.fragments())
+    for (std::uint64_t at = umem.part(frame.address).next; at != 0; at = umem.part(at).next) ++parts;
   std::uint32_t index = 0;
-  if (xsk_ring_prod__reserve(&ring, 1, &index) != 1) {
+  if (xsk_ring_prod__reserve(&ring, parts, &index) != parts) {
     flush();
-    if (xsk_ring_prod__reserve(&ring, 1, &index) != 1) return false;
+    if (xsk_ring_prod__reserve(&ring, parts, &index) != parts) return false;
   }
-  pool_.lend(frame.address, queue_.id());
-  *xsk_ring_prod__tx_desc(&ring, index) = xdp_desc{.addr = frame.address, .len = frame.length, .options = 0};
-  xsk_ring_prod__submit(&ring, 1);
-  if (++queued_ >= kKickBatch) flush();
+  std::uint64_t at = frame.address;
+  for (std::uint32_t i = 0; i < parts; ++i) {
+    const Umem::Part part =
+        parts == 1 ? Umem::Part{.next = 0, .bytes = frame.length} : std::exchange(umem.part(at), {});
+    pool_.lend(at, queue_.id());
+    *xsk_ring_prod__tx_desc(&ring, index + i) =
+        xdp_desc{.addr = at, .len = part.bytes, .options = part.next != 0 ? kContinues : 0};
+    at = part.next;
+  }
+  xsk_ring_prod__submit(&ring, parts);
+  queued_ += parts;
+  if (queued_ >= kKickBatch) flush();
   return true;
 }
 
 bool XskSocket::send_copy(std::span<const std::byte> bytes) {
-  if (bytes.size() > Umem::kChunkBytes - Umem::kHeadroomBytes) return false;
-  const auto chunk = pool_.take();
-  if (!chunk) return false;
-  const Frame frame{*chunk + Umem::kHeadroomBytes, static_cast<std::uint32_t>(bytes.size())};
-  std::ranges::copy(bytes, pool_.bytes(frame.address, frame.length).begin());
-  if (send(frame)) return true;
-  pool_.give(*chunk);
+  if (bytes.size() > kChunkFrameBytes && !pool_.umem().fragments()) return false;
+  Frame frame;
+  if (write(bytes, frame) && send(frame)) return true;
+  if (frame.address != 0) pool_.give(frame.address);
   return false;
+}
+
+/// Into as many chunks as it takes. False: there were too few; what the frame has got so far is the caller's to give
+/// back.
+bool XskSocket::write(std::span<const std::byte> bytes, Frame& frame) {
+  Umem& umem = pool_.umem();
+  for (std::uint64_t last = 0; !bytes.empty();) {
+    const auto chunk = pool_.take();
+    if (!chunk) return false;
+    const std::uint64_t at = *chunk + Umem::kHeadroomBytes;
+    const auto part = bytes.first(std::min(bytes.size(), kChunkFrameBytes));
+    std::ranges::copy(part, pool_.bytes(at, part.size()).begin());
+    if (umem.fragments()) umem.part(at) = {.next = 0, .bytes = static_cast<std::uint32_t>(part.size())};
+    if (last == 0)
+      frame.address = at;
+    else
+      umem.part(last).next = at;
+    frame.length += static_cast<std::uint32_t>(part.size());
+    last = at;
+    bytes = bytes.subspan(part.size());
+  }
+  return true;
 }
 
 void XskSocket::flush() {

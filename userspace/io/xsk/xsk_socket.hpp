@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,7 +21,7 @@ class XskSocket {
  public:
   struct Frame {
     std::uint64_t address = 0;  ///< of the frame's first byte; metadata, if any, lies right before it
-    std::uint32_t length = 0;
+    std::uint32_t length = 0;   ///< of the whole frame; beyond the first chunk it goes on as Umem::part() says
   };
   /// What the kernel dropped on its way into this socket.
   struct Losses {
@@ -46,7 +47,8 @@ class XskSocket {
   /// Queues a frame of the pool; its chunk returns there once it is sent. Sends what is queued if the ring is full.
   /// false: the device takes nothing; the chunk stays the caller's.
   bool send(Frame frame);
-  /// Queues a copy of `bytes`, at most Umem::kChunkBytes - Umem::kHeadroomBytes. false: no chunk or no room.
+  /// Queues a copy of `bytes`, at most kChunkFrameBytes without Umem::fragments(). false: no chunk or no room.
+  static constexpr std::size_t kChunkFrameBytes = Umem::kChunkBytes - Umem::kHeadroomBytes;
   bool send_copy(std::span<const std::byte> bytes);
   /// Makes the kernel send what is queued, and takes back chunks that are sent. Returns when all is sent or the device
   /// takes no more.
@@ -67,6 +69,8 @@ class XskSocket {
  private:
   XskSocket(DeviceQueue& queue, ChunkPool& pool) : queue_(queue), pool_(pool) {}
   Result<void> bind();
+  void take_part(const xdp_desc& descriptor, std::vector<Frame>& out);
+  bool write(std::span<const std::byte> bytes, Frame& frame);
   std::uint32_t unsent() const;
   void return_unsent();
   void return_unread();
@@ -75,7 +79,9 @@ class XskSocket {
   ChunkPool& pool_;
   UniqueFd socket_;
   MappedRing receive_, transmit_;
-  std::uint32_t queued_ = 0;  // written to the ring since the last kick
+  std::optional<Frame> partial_;  // received so far of a frame in several parts
+  std::uint64_t last_part_ = 0;   // of it
+  std::uint32_t queued_ = 0;      // written to the ring since the last kick
 };
 
 }  // namespace twinstep::io
