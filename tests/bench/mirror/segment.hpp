@@ -18,7 +18,7 @@ struct ConnectionKey {
   std::uint32_t client = 0;
   std::uint16_t client_port = 0;
   std::uint16_t vm_port = 0;
-  auto operator<=>(const ConnectionKey&) const = default;
+  auto operator<=>(const ConnectionKey&) const = default;  // NOLINT(modernize-use-nullptr): a false alarm
 };
 
 /// What is read of a TCP segment over IPv4 (RFC 9293, 3.1). The frame may be cut behind the headers.
