@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of Debian 12: every XDP program loads and attaches natively, and dirty pages can be found."""
+"""The kernels of Debian 12: every XDP program loads and attaches natively, dirty pages can be found, and bridges, VLAN devices and
+bonds carry a VM's frames."""
 
 import json
 import pathlib
@@ -19,19 +20,20 @@ BUILD_TIMEOUT_S = 300
 BOOT_TIMEOUT_S = 180
 VERIFIER_LIMIT = 1_000_000
 MARK = "PROBE "
+UPLINK_TESTS = 3
 
 
 def boot(directory):
-    """What the probe reports on the kernel in `directory`."""
+    """What the probe reports on the kernel in `directory`, and the console with the tests' output."""
     nics = [word for nic in ("uplink", "link")
             for word in ("-netdev", f"user,id={nic}", "-device", f"virtio-net-pci,netdev={nic}")]
-    console = run("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-display", "none",
+    console = run("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-display", "none",
                   "-no-reboot", "-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initramfs",
                   "-append", "console=ttyS0 quiet panic=-1", "-serial", "stdio", *nics, timeout_s=BOOT_TIMEOUT_S)
     reports = [line[len(MARK):] for line in console.splitlines() if line.startswith(MARK)]
     if not reports:
         raise LabError(f"the kernel gave no report: {console[-2000:]}")
-    return json.loads(reports[0])
+    return json.loads(reports[0]), console
 
 
 class KernelTest(unittest.TestCase):
@@ -40,15 +42,18 @@ class KernelTest(unittest.TestCase):
     def test_every_kernel_loads_and_attaches_all_programs(self):
         build = pathlib.Path(__file__).parent / "kernels/build"
         probe = pathlib.Path(default_build_directory()) / "tests/lab/twinstep-kernel-probe"
+        tests = pathlib.Path(default_build_directory()) / "tests/bpf/plane/twinstep_plane_tests"
         for package, (version, dirty_source) in KERNELS.items():
             with self.subTest(kernel=version), tempfile.TemporaryDirectory() as directory:
-                release = run(str(build), directory, package, str(probe), timeout_s=BUILD_TIMEOUT_S).strip()
+                release = run(str(build), directory, package, str(probe), str(tests), timeout_s=BUILD_TIMEOUT_S).strip()
                 self.assertTrue(release.startswith(f"{version}."), release)
-                report = boot(directory)
+                report, console = boot(directory)
                 print(json.dumps({"kernel": release} | report))
                 self.assertNotIn("error", report)
                 self.assertEqual(report["attach_modes"], dict.fromkeys(ROLES, "native"))
                 self.assertEqual(report["dirty_source"], dirty_source)
+                self.assertIn(f"[  PASSED  ] {UPLINK_TESTS} tests.", console)
+                self.assertNotIn("SKIPPED", console)
                 for program, count in report["verified_instructions"].items():
                     self.assertTrue(0 < count < VERIFIER_LIMIT, f"{program}: {count}")
 

@@ -138,7 +138,8 @@ TEST_F(UplinkKindsTest, ABondCarriesTheVmsFramesAndItsMemberIsRefused) {
   expect_traffic();
   a_.guests.clear();
   a_.fabric.reset();
-  lab_->run_on('a', "ip link set uplink0 name bond7 && ip link set port0 name uplink0");
+  lab_->run_on('a', "ip link set uplink0 down && ip link set uplink0 name bond7");
+  lab_->run_on('a', "ip link set port0 down && ip link set port0 name uplink0");
   EXPECT_THAT(refusal(), AllOf(HasSubstr("uplink0 is a member of bond7"), HasSubstr("uplink = \"bond7\"")));
 }
 
