@@ -24,9 +24,10 @@ VIRTUAL_LAB_TIMEOUT_S = 3600
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
 GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
 # Not part of a run unless named.
-LONG_GROUPS = ("soak", "fuzz")
+LONG_GROUPS = ("soak", "fuzz", "equality")
 SOAK = {"TWINSTEP_SOAK_SECONDS": "600", "TWINSTEP_SOAK_FAILOVERS": "5"}
 FUZZ_FRAMES = 10_000_000
+EQUALITY = {"TWINSTEP_EQUAL_CHECKPOINTS": "1000"}
 
 
 class Groups:
@@ -74,6 +75,12 @@ class Groups:
         if self._release_is_built() and self._guest_is_built():
             environment = self._environment | SOAK
             self._ledger.run("soak/losses", lambda: run_python_test("test_losses", ROOT / "tests/lab", environment))
+
+    def equality(self):
+        """A thousand checkpoints under mixed load, after each of which all memory is compared; 200 with huge pages."""
+        if self._release_is_built() and self._guest_is_built():
+            environment = self._environment | EQUALITY
+            self._ledger.run("equality", lambda: run_python_test("test_equality", ROOT / "tests/lab", environment))
 
     def tidy(self):
         if self._release_is_built():
