@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory plane as the daemons use it: all memory compared at each checkpoint, a synchronisation seen and cancelled."""
 
+import statistics
 import time
 import unittest
 
@@ -13,6 +14,8 @@ from twinlab.system import LabError, wait_until
 TIMEOUT_S = 30
 LOAD = (2000, 4000)
 RETRY_TIMEOUT_S = 120
+# Of a guest with 256 MiB, at each checkpoint with memory.verify.
+CHECKSUM_BYTES = 8 * 65536
 # Pages a second, in how many pages: what a checkpoint of 8 MiB can't carry, and what fills 32 MiB within seconds.
 BEYOND_BOUND = (60_000, 30_000)
 BELOW_BOUND = (4000, 20_000)
@@ -33,6 +36,28 @@ def log_of(host):
 
 def pressure(host):
     return host.vm()["checkpoints_by_cause"].get("pressure", 0)
+
+
+def checkpoints_after(host, count):
+    """The next `count` checkpoints that are over."""
+    last = host.control("checkpoint", "show")[-1]["epoch"]
+
+    def over():
+        return [entry for entry in host.control("checkpoint", "show") if entry["epoch"] > last and "apply_ns" in entry]
+
+    wait_until(lambda: len(over()) >= count, TIMEOUT_S, f"{count} checkpoints")
+    return over()[:count]
+
+
+def bytes_per_page(checkpoints):
+    """Without the checksums of all pages."""
+    sent = sum(entry["bytes_sent"] - CHECKSUM_BYTES for entry in checkpoints)
+    return sent / max(1, sum(entry["pages_sent"] for entry in checkpoints))
+
+
+def summary(checkpoints):
+    commit_ms = statistics.median(entry["commit_ns"] for entry in checkpoints) / 1e6
+    return f"{bytes_per_page(checkpoints):.0f} bytes a page, commit {commit_ms:.1f} ms"
 
 
 class MemoryTest(unittest.TestCase):
@@ -74,6 +99,22 @@ class MemoryTest(unittest.TestCase):
                 before = pressure(hosts["a"])
                 wait_until(lambda before=before: pressure(hosts["a"]) >= before + 2, TIMEOUT_S, f"pressure in {mode}")
             self.assertNotIn("is beyond epoch_bytes_max", log_of(hosts["a"]))
+
+    def test_pages_are_compressed_while_the_link_is_slow(self):
+        with Lab() as lab:
+            hosts = scenarios.start_solo(lab, quiet, LOAD, timing={"epoch_ms_max": 300}, memory={"verify": True})
+            scenarios.protect(hosts, quiet)
+            fast = checkpoints_after(hosts["a"], 5)
+            self.assertEqual(hosts["a"].vm()["page_codec"], "none")
+            self.assertGreater(bytes_per_page(fast), 4096)
+            lab.network.limit_link("a", "100mbit")
+            wait_until(lambda: hosts["a"].vm()["page_codec"] == "lz4", TIMEOUT_S, "compressed pages")
+            slow = checkpoints_after(hosts["a"], 5)
+            print("fast link", summary(fast), "slow link", summary(slow), flush=True)
+            self.assertLess(bytes_per_page(slow), 2048)
+            self.assertEqual(hosts["a"].state(), "protected")
+            lab.network.unlimit_link("a")
+            wait_until(lambda: hosts["a"].vm()["page_codec"] == "none", TIMEOUT_S, "pages as they are")
 
     def test_a_synchronisation_is_seen_and_cancelled(self):
         # At 20 Mbit/s the guest's memory takes some ten seconds.

@@ -24,7 +24,7 @@ Object vm_object() {
            {"mode", "mode_effective", "mode_reason"},
            {"checkpoints", "checkpoints_by_cause", "checkpoints_verified"},
            {"pause_ns_p50", "pause_ns_max", "hold_ns", "detect_ns"},
-           {"pages_sent", "bytes_sent", "page_streams", "page_send", "dirty_source", "pid"},
+           {"pages_sent", "bytes_sent", "page_streams", "page_send", "page_codec", "dirty_source", "pid"},
            {"last_reason"}}};
 }
 

@@ -69,6 +69,14 @@ Result<void> verify(const ChunkHeader& header, std::uint32_t expected_index) {
     return fail("the peer sent chunk " + std::to_string(header.index) + " of " + std::to_string(pages) +
                 " pages where chunk " + std::to_string(expected_index) + " was due");
   }
+  const bool packed =
+      header.codec == PageCodec::lz4 && header.packed_bytes > 0 && header.packed_bytes < header.data_pages * kPageBytes;
+  const bool plain = header.codec == PageCodec::none && header.packed_bytes == 0;
+  if (!packed && !plain) {
+    return fail("the peer sent a chunk of " + std::to_string(header.data_pages) + " pages as " +
+                std::to_string(header.packed_bytes) + " bytes by codec " +
+                std::to_string(static_cast<std::uint32_t>(header.codec)) + ", which this host can't read");
+  }
   return {};
 }
 

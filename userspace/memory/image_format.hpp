@@ -15,6 +15,7 @@
 ///
 ///   ImageHeader
 ///   ChunkHeader, numbers of data pages, numbers of zero pages, data pages      any number of times
+///                (or an LZ4 block that decompresses to them, as the ChunkHeader says)
 ///   ChunkHeader of no pages                                                    the end of the chunks
 ///   meta bytes, device state bytes, page checksums                             as the ImageHeader says: first part
 ///   only ImageTrailer
@@ -27,7 +28,7 @@ namespace twinstep::memory {
 
 static_assert(std::endian::native == std::endian::little, "images are sent in host order, which must be little-endian");
 
-inline constexpr std::uint16_t kImageVersion = 3;
+inline constexpr std::uint16_t kImageVersion = 4;
 inline constexpr std::uint32_t kImageMagic = 0x6d497354;    // "TsIm"
 inline constexpr std::uint32_t kChunkMagic = 0x68437354;    // "TsCh"
 inline constexpr std::uint32_t kTrailerMagic = 0x72547354;  // "TsTr"
@@ -68,15 +69,19 @@ struct ImageHeader {
 };
 static_assert(sizeof(ImageHeader) == 64 && std::has_unique_object_representations_v<ImageHeader>);
 
+enum class PageCodec : std::uint32_t { none = 0, lz4 = 1 };
+
 struct ChunkHeader {
   std::uint32_t magic = kChunkMagic;
   std::uint32_t index = 0;  ///< from 0 in each image
   std::uint32_t data_pages = 0;
   std::uint32_t zero_pages = 0;
-  std::uint64_t body_checksum = 0;  ///< of the numbers and the data pages
+  PageCodec codec = PageCodec::none;
+  std::uint32_t packed_bytes = 0;   ///< of the LZ4 block; 0: the data pages come as they are
+  std::uint64_t body_checksum = 0;  ///< of the numbers and the data pages, as they come
   std::uint64_t checksum = 0;       ///< of the header with 0 here
 };
-static_assert(sizeof(ChunkHeader) == 32 && std::has_unique_object_representations_v<ChunkHeader>);
+static_assert(sizeof(ChunkHeader) == 40 && std::has_unique_object_representations_v<ChunkHeader>);
 
 struct ImageTrailer {
   std::uint32_t magic = kTrailerMagic;

@@ -40,6 +40,10 @@ bool ImageSender::zero_copy() const {
   return std::any_of(streams_.begin(), streams_.end(), [](const auto& stream) { return stream.zero_copy(); });
 }
 
+bool ImageSender::packs() const {
+  return std::any_of(streams_.begin(), streams_.end(), [](const auto& stream) { return stream.packs(); });
+}
+
 Result<SentInfo> ImageSender::send(ImageHeader header, PageFeed& feed, const ImageTail& tail, const OnSent& on_sent) {
   if (tail.meta.size() > kMetaBytesMax || tail.device_state.size() > kStateBytesMax)
     return fail("a checkpoint's device state or meta data is beyond 64 MiB");

@@ -41,6 +41,8 @@ class ImageSender {
   std::size_t streams() const { return streams_.size(); }
   /// Whether the kernel sends on all streams that were in use without a copy, as far as it has told.
   bool zero_copy() const;
+  /// Whether pages are compressed at present, on a stream at least (checkpoint::PackRule).
+  bool packs() const;
 
  private:
   ImageSender(std::span<const int> sockets, std::vector<StreamSender> streams)

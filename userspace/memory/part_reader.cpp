@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "memory/packer.hpp"
+
 namespace twinstep::memory {
 namespace {
 
@@ -17,8 +19,10 @@ std::span<std::byte> bytes_of(Header& header) {
 }  // namespace
 
 Result<PartReader> PartReader::create(int socket) {
-  return Mapping::anonymous(kChunkDataPagesMax * kPageBytes).map([socket](Mapping live_pages) {
-    return PartReader(socket, std::move(live_pages));
+  auto live_pages = Mapping::anonymous(kChunkDataPagesMax * kPageBytes);
+  if (!live_pages) return tl::unexpected(live_pages.error());
+  return Mapping::anonymous(kChunkDataPagesMax * kPageBytes).map([&](Mapping packed) {
+    return PartReader(socket, std::move(*live_pages), std::move(packed));
   });
 }
 
@@ -95,19 +99,21 @@ Result<void> PartReader::read_kept_chunk(const ChunkHeader& chunk, PartTarget& t
 Result<void> PartReader::read_body(const ChunkHeader& chunk, std::span<std::byte> data, std::size_t ram_pages) {
   numbers_.resize(std::size_t{chunk.data_pages} + chunk.zero_pages);
   const auto number_bytes = std::as_writable_bytes(std::span(numbers_));
+  const bool packed = chunk.codec != PageCodec::none;
+  const auto body = packed ? packed_.bytes().first(chunk.packed_bytes) : data;
   auto step = read_bytes(number_bytes);
-  if (step) step = read_bytes(data);
+  if (step) step = read_bytes(body);
   if (!step) return step;
   body_.reset();
   body_.add(number_bytes);
-  body_.add(data);
+  body_.add(body);
   if (body_.value() != chunk.body_checksum) {
     return fail("the memory image was damaged on the page stream: pages of chunk " + std::to_string(chunk.index));
   }
   if (std::any_of(numbers_.begin(), numbers_.end(), [&](PageNumber number) { return number >= ram_pages; })) {
     return fail("the peer's memory image names pages beyond the end of the VM's RAM");
   }
-  return {};
+  return packed ? unpack(body, data) : Result<void>();
 }
 
 Result<void> PartReader::read_tail(const ImageHeader& header, Image& image) {

@@ -38,7 +38,8 @@ class PartReader {
   Result<std::uint64_t> read(const ImageHeader& header, PartTarget& target);
 
  private:
-  PartReader(int socket, Mapping live_pages) : reader_(socket), live_pages_(std::move(live_pages)) {}
+  PartReader(int socket, Mapping live_pages, Mapping packed)
+      : reader_(socket), live_pages_(std::move(live_pages)), packed_(std::move(packed)) {}
 
   Result<void> read_chunk(const ImageHeader& header, const ChunkHeader& chunk, PartTarget& target);
   Result<void> read_live_chunk(const ChunkHeader& chunk, PartTarget& target);
@@ -50,6 +51,7 @@ class PartReader {
 
   SocketReader reader_;
   Mapping live_pages_;  // of one chunk
+  Mapping packed_;      // of one chunk whose pages come compressed
   std::chrono::milliseconds stall_timeout_{};
   std::vector<PageNumber> numbers_;
   Checksum content_;

@@ -3,12 +3,20 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
+#include "memory/link_rate.hpp"
 #include "memory/os_error.hpp"
 
 namespace twinstep::memory {
 namespace {
+
+/// The link is measured after so many chunks, 2 MiB.
+constexpr std::uint32_t kChunksPerMeasurement = 4;
+/// While pages aren't compressed, one of so many chunks is, to know what that would bring.
+constexpr std::uint32_t kChunksPerSample = 64;
 
 template <typename T>
 std::span<const std::byte> bytes_of(const T& object) {
@@ -17,8 +25,8 @@ std::span<const std::byte> bytes_of(const T& object) {
 
 }  // namespace
 
-StreamSender::StreamSender(int socket, RingSender ring, std::vector<Slot> slots)
-    : socket_(socket), ring_(std::move(ring)), slots_(std::move(slots)) {}
+StreamSender::StreamSender(int socket, RingSender ring, Packer packer, std::vector<Slot> slots)
+    : socket_(socket), ring_(std::move(ring)), slots_(std::move(slots)), packer_(std::move(packer)) {}
 
 Result<StreamSender> StreamSender::create(int socket, std::chrono::milliseconds stall_timeout) {
   auto ring = RingSender::create(socket, stall_timeout);
@@ -27,9 +35,13 @@ Result<StreamSender> StreamSender::create(int socket, std::chrono::milliseconds 
   while (slots.size() < RingSender::kSlots) {
     auto chunk = Chunk::create();
     if (!chunk) return tl::unexpected(chunk.error());
-    slots.emplace_back(std::move(*chunk));
+    auto packed = Mapping::anonymous(kChunkDataPagesMax * kPageBytes);
+    if (!packed) return tl::unexpected(packed.error());
+    slots.emplace_back(std::move(*chunk), std::move(*packed));
   }
-  return StreamSender(socket, std::move(*ring), std::move(slots));
+  auto packer = Packer::create();
+  if (!packer) return tl::unexpected(packer.error());
+  return StreamSender(socket, std::move(*ring), std::move(*packer), std::move(slots));
 }
 
 Result<void> StreamSender::limit_rate(std::uint64_t bytes_per_s) {
@@ -46,6 +58,7 @@ Result<void> StreamSender::send(const ImageHeader& header, PageFeed& feed, const
   content_.reset();
   chunks_ = 0;
   pages_ = 0;
+  measure_link();
   add_piece(bytes_of(header));
   auto step = send_chunks(feed, sent, on_chunk);
   if (step) step = send_end(header, tail, sent);
@@ -67,12 +80,40 @@ Result<void> StreamSender::send_chunks(PageFeed& feed, Sent& sent, const OnChunk
   }
 }
 
+// A limit that was set is as good as a link that takes no more.
+void StreamSender::measure_link() {
+  const std::uint64_t measured = delivery_rate(socket_);
+  const std::uint64_t limit = rate_bytes_per_s_;
+  rule_.on_link(limit == 0 || measured == 0 ? std::max(measured, limit) : std::min(measured, limit));
+}
+
+// The chunk's pages compressed, if that is called for and makes them smaller.
+std::span<const std::byte> StreamSender::pack(Slot& slot) {
+  const std::size_t bytes = slot.chunk.data_numbers().size() * kPageBytes;
+  const bool packs = rule_.packs();
+  const bool samples = !packs && rule_.wants_sample() && chunks_to_sample_ == 0;
+  if (chunks_to_sample_ > 0) --chunks_to_sample_;
+  if (bytes == 0 || (!packs && !samples)) return {};
+  chunks_to_sample_ = kChunksPerSample;
+  const auto start = std::chrono::steady_clock::now();
+  const auto packed = packer_.pack(slot.chunk, slot.packed.bytes().first(bytes - 1));
+  rule_.on_packed(bytes, packed.empty() ? bytes : packed.size(),
+                  std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
+  return packs ? packed : std::span<const std::byte>();
+}
+
 Result<void> StreamSender::send_chunk(Slot& slot, Sent& sent) {
-  slot.header = make_header(slot.chunk);
+  if (chunks_ % kChunksPerMeasurement == kChunksPerMeasurement - 1) measure_link();
+  const auto packed = pack(slot);
+  slot.header = make_header(slot.chunk, packed);
   add_piece(bytes_of(slot.header));
   add_piece(std::as_bytes(slot.chunk.data_numbers()));
   add_piece(std::as_bytes(slot.chunk.zero_numbers()));
-  for (const auto run : slot.chunk.runs()) add_piece(run);
+  if (packed.empty()) {
+    for (const auto run : slot.chunk.runs()) add_piece(run);
+  } else {
+    add_piece(packed);
+  }
   pages_ += slot.chunk.pages();
   sent.pages += slot.chunk.pages();
   return flush(static_cast<std::size_t>(&slot - slots_.data()), sent);
@@ -81,7 +122,7 @@ Result<void> StreamSender::send_chunk(Slot& slot, Sent& sent) {
 Result<void> StreamSender::send_end(const ImageHeader& header, const ImageTail& tail, Sent& sent) {
   // The slot that got no more pages is free.
   Slot& slot = slots_[chunks_ % slots_.size()];
-  slot.header = make_header(slot.chunk);
+  slot.header = make_header(slot.chunk, {});
   ImageTrailer trailer;
   trailer.epoch = header.epoch;
   trailer.generation = header.generation;
@@ -99,12 +140,18 @@ Result<void> StreamSender::send_end(const ImageHeader& header, const ImageTail& 
   return step ? ring_.wait_all_free() : step;
 }
 
-ChunkHeader StreamSender::make_header(const Chunk& chunk) {
+ChunkHeader StreamSender::make_header(const Chunk& chunk, std::span<const std::byte> packed) {
   body_.reset();
   body_.add(std::as_bytes(chunk.data_numbers()));
   body_.add(std::as_bytes(chunk.zero_numbers()));
-  for (const auto run : chunk.runs()) body_.add(run);
+  if (packed.empty()) {
+    for (const auto run : chunk.runs()) body_.add(run);
+  } else {
+    body_.add(packed);
+  }
   ChunkHeader header;
+  if (!packed.empty()) header.codec = PageCodec::lz4;
+  header.packed_bytes = static_cast<std::uint32_t>(packed.size());
   header.index = chunks_++;
   header.data_pages = static_cast<std::uint32_t>(chunk.data_numbers().size());
   header.zero_pages = static_cast<std::uint32_t>(chunk.zero_numbers().size());

@@ -13,10 +13,13 @@
 #include <span>
 #include <vector>
 
+#include "core/checkpoint/pack_rule.hpp"
 #include "core/result.hpp"
 #include "memory/checksum.hpp"
 #include "memory/chunk.hpp"
 #include "memory/image_format.hpp"
+#include "memory/mapping.hpp"
+#include "memory/packer.hpp"
 #include "memory/ring_sender.hpp"
 
 namespace twinstep::memory {
@@ -50,27 +53,35 @@ class StreamSender {
   Result<void> send(const ImageHeader& header, PageFeed& feed, const ImageTail& tail, Sent& sent,
                     const OnChunk& on_chunk);
   bool zero_copy() const { return ring_.zero_copy(); }
+  /// Whether pages are compressed at present.
+  bool packs() const { return rule_.packs(); }
 
  private:
   /// What the kernel may be reading from while the next chunk is made.
   struct Slot {
-    explicit Slot(Chunk empty) : chunk(std::move(empty)) {}
+    Slot(Chunk empty, Mapping room) : chunk(std::move(empty)), packed(std::move(room)) {}
     Chunk chunk;
+    Mapping packed;  // the chunk's pages compressed, if they were
     ChunkHeader header;
   };
 
-  StreamSender(int socket, RingSender ring, std::vector<Slot> slots);
+  StreamSender(int socket, RingSender ring, Packer packer, std::vector<Slot> slots);
 
   Result<void> send_chunks(PageFeed& feed, Sent& sent, const OnChunk& on_chunk);
   Result<void> send_chunk(Slot& slot, Sent& sent);
   Result<void> send_end(const ImageHeader& header, const ImageTail& tail, Sent& sent);
-  ChunkHeader make_header(const Chunk& chunk);
+  void measure_link();
+  std::span<const std::byte> pack(Slot& slot);
+  ChunkHeader make_header(const Chunk& chunk, std::span<const std::byte> packed);
   void add_piece(std::span<const std::byte> piece);
   Result<void> flush(std::size_t slot, Sent& sent);
 
   int socket_;
   RingSender ring_;
   std::vector<Slot> slots_;
+  Packer packer_;
+  checkpoint::PackRule rule_;
+  std::uint32_t chunks_to_sample_ = 0;
   std::vector<iovec> pieces_;
   std::uint64_t rate_bytes_per_s_ = 0;
 

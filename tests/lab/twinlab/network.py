@@ -107,6 +107,14 @@ class Network:
     def restore_link(self, host="a"):
         self.hosts[host].run("ip", "link", "set", f"link-{host}", "up")
 
+    def limit_link(self, host, rate):
+        """What the host's stack sends over the link takes this rate (tc's notation) at most."""
+        self.hosts[host].run("tc", "qdisc", "replace", "dev", f"link-{host}", "root", "tbf", "rate", rate, "burst", "64kb",
+                             "latency", "50ms")
+
+    def unlimit_link(self, host):
+        self.hosts[host].run("tc", "qdisc", "delete", "dev", f"link-{host}", "root")
+
     def bridge_tap(self, host, tap):
         """Joins a tap with the uplink by a plain bridge, as a host without Twinstep does."""
         namespace = self.hosts[host]

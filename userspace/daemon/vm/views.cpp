@@ -160,6 +160,7 @@ Result<json> Vm::view() {
     if (pairing_.sender) {
       shown["page_streams"] = pairing_.sender->streams();
       shown["page_send"] = pairing_.sender->zero_copy() ? "zero-copy" : "copied";
+      shown["page_codec"] = pairing_.sender->packs() ? "lz4" : "none";
     }
     if (guest_) shown["pid"] = guest_->qemu().pid();
     if (guest_ && guest_->dirty_tracking()) shown["dirty_source"] = qemu::to_string(*guest_->dirty_tracking());
