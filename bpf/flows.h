@@ -38,12 +38,39 @@ static __always_inline int ts_segment(struct xdp_md *ctx, __u32 slot, const stru
 	return 0;
 }
 
+/* tables: ts_flows or ts_half_open. */
+static __always_inline struct ts_flow_state *ts_flow_get(void *tables, const struct ts_flow_key *key)
+{
+	__u32 slot = key->slot;
+	void *table = bpf_map_lookup_elem(tables, &slot);
+
+	return table ? bpf_map_lookup_elem(table, key) : 0;
+}
+
+static __always_inline long ts_flow_put(void *tables, const struct ts_flow_key *key, const struct ts_flow_state *state,
+					__u64 flags)
+{
+	__u32 slot = key->slot;
+	void *table = bpf_map_lookup_elem(tables, &slot);
+
+	return table ? bpf_map_update_elem(table, key, state, flags) : -1;
+}
+
+static __always_inline void ts_flow_drop(void *tables, const struct ts_flow_key *key)
+{
+	__u32 slot = key->slot;
+	void *table = bpf_map_lookup_elem(tables, &slot);
+
+	if (table)
+		bpf_map_delete_elem(table, key);
+}
+
 /* What the secondary knows of a flow. */
 static __always_inline struct ts_flow_state *ts_flow_find(const struct ts_flow_key *key)
 {
-	struct ts_flow_state *state = bpf_map_lookup_elem(&ts_flows, key);
+	struct ts_flow_state *state = ts_flow_get(&ts_flows, key);
 
-	return state ? state : bpf_map_lookup_elem(&ts_half_open, key);
+	return state ? state : ts_flow_get(&ts_half_open, key);
 }
 
 /* A VM that says more than SYN-ACK or RST has a connection there: what is known of it stays. */
@@ -53,12 +80,12 @@ static __always_inline void ts_flow_settles(const struct ts_segment *segment, co
 
 	if (!config->link_open || segment->tcp->syn || segment->tcp->rst)
 		return;
-	state = bpf_map_lookup_elem(&ts_half_open, &segment->key);
+	state = ts_flow_get(&ts_half_open, &segment->key);
 	if (!state)
 		return;
 	settled = *state;
-	if (!bpf_map_update_elem(&ts_flows, &segment->key, &settled, BPF_ANY))
-		bpf_map_delete_elem(&ts_half_open, &segment->key);
+	if (!ts_flow_put(&ts_flows, &segment->key, &settled, BPF_ANY))
+		ts_flow_drop(&ts_half_open, &segment->key);
 }
 
 /* The VM opens a connection, by SYN or SYN-ACK: the secondary notes the number its VM chose. A repetition changes nothing,
@@ -74,8 +101,8 @@ static __always_inline void ts_flow_opens(const struct ts_segment *segment, cons
 	opening.opening_isn = bpf_ntohl(segment->tcp->seq);
 	if (!segment->tcp->ack)
 		opening.seen |= TS_SEEN_DIALLED;
-	settled = bpf_map_lookup_elem(&ts_flows, &segment->key);
-	state = settled ? settled : bpf_map_lookup_elem(&ts_half_open, &segment->key);
+	settled = ts_flow_get(&ts_flows, &segment->key);
+	state = settled ? settled : ts_flow_get(&ts_half_open, &segment->key);
 	if (state && state->epoch == opening.epoch && state->seen & TS_SEEN_OPENED &&
 	    state->opening_isn == opening.opening_isn)
 		return;
@@ -83,9 +110,9 @@ static __always_inline void ts_flow_opens(const struct ts_segment *segment, cons
 		opening.seen &= ~TS_SEEN_OPENING;
 	/* A connection that the VM itself wants is no stranger's doing. */
 	if (settled || !segment->tcp->ack)
-		bpf_map_update_elem(&ts_flows, &segment->key, &opening, BPF_ANY);
+		ts_flow_put(&ts_flows, &segment->key, &opening, BPF_ANY);
 	else
-		bpf_map_update_elem(&ts_half_open, &segment->key, &opening, BPF_ANY);
+		ts_flow_put(&ts_half_open, &segment->key, &opening, BPF_ANY);
 }
 
 /* Whether a segment of the client acknowledges the VM's initial number and nothing else: after a SYN-ACK the first ACK does

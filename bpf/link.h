@@ -71,7 +71,7 @@ static __always_inline void ts_note_fast_open(const struct ts_segment *segment, 
 	struct ts_flow_state *state = ts_flow_find(&segment->key);
 
 	if (!state) {
-		bpf_map_update_elem(&ts_half_open, &segment->key, &fresh, BPF_NOEXIST);
+		ts_flow_put(&ts_half_open, &segment->key, &fresh, BPF_NOEXIST);
 		return;
 	}
 	if (state->epoch != epoch) {
@@ -101,7 +101,7 @@ static __always_inline struct ts_flow_state *ts_link_flow(struct xdp_md *ctx, __
 	state = ts_flow_find(&segment.key);
 	if (!state) {
 		ts_note_client(ctx, &segment, &fresh);
-		bpf_map_update_elem(&ts_half_open, &segment.key, &fresh, BPF_NOEXIST);
+		ts_flow_put(&ts_half_open, &segment.key, &fresh, BPF_NOEXIST);
 		return 0;
 	}
 	ts_note_client(ctx, &segment, state);
@@ -165,8 +165,8 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 		return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
 	key = delta->key;
 	key.slot = slot;
-	settled = bpf_map_lookup_elem(&ts_flows, &key);
-	state = settled ? settled : bpf_map_lookup_elem(&ts_half_open, &key);
+	settled = ts_flow_get(&ts_flows, &key);
+	state = settled ? settled : ts_flow_get(&ts_half_open, &key);
 	if (state)
 		fresh = *state;
 	/* Of an older connection on the same ports: overtaken on the link. */
@@ -178,9 +178,9 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 	fresh.opening_isn = delta->svm_isn;
 	fresh.seen = (fresh.seen & ~TS_SEEN_OPENING) | TS_SEEN_OPENED;
 	if (settled)
-		failed = bpf_map_update_elem(&ts_flows, &key, &fresh, BPF_ANY);
+		failed = ts_flow_put(&ts_flows, &key, &fresh, BPF_ANY);
 	else
-		failed = bpf_map_update_elem(&ts_half_open, &key, &fresh, BPF_ANY);
+		failed = ts_flow_put(&ts_half_open, &key, &fresh, BPF_ANY);
 	if (failed)
 		return ts_end(slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);

@@ -42,21 +42,23 @@ struct {
 	__type(value, __u32);
 } ts_vm_slot SEC(".maps");
 
-struct {
+/* Each slot has tables of its own, so that a flood of one VM pushes nothing of another out. User space makes them, as large
+ * as the VM's limits say, where the VM is a standby. Elsewhere there are none. */
+struct ts_flow_table {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct ts_flow_key);
-	__type(value, struct ts_flow_state);
-} ts_flows SEC(".maps");
+	__uint(max_entries, 256);
+	__uint(key_size, sizeof(struct ts_flow_key));
+	__uint(value_size, sizeof(struct ts_flow_state));
+};
 
-/* The same for flows of which the VM said no more than SYN-ACK or RST, or nothing at all: anybody outside can make as many
- * of these as he likes, and must not push connections out. */
+/* ts_half_open: of flows of which the VM said no more than SYN-ACK or RST, or nothing at all. Anybody outside can make as
+ * many of these as he likes, and must not push connections out. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct ts_flow_key);
-	__type(value, struct ts_flow_state);
-} ts_half_open SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TS_SLOTS_MAX);
+	__type(key, __u32);
+	__array(values, struct ts_flow_table);
+} ts_flows SEC(".maps"), ts_half_open SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

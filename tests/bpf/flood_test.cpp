@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the secondary knows of connections survives what strangers make it note.
+#include <cstring>
+
 #include "program_test.hpp"
 
 namespace twinstep::test {
@@ -9,8 +11,8 @@ constexpr std::uint32_t kDelta = 4000;
 constexpr std::uint8_t kSyn = 0x02;
 constexpr std::uint8_t kSynAck = 0x12;
 constexpr std::uint8_t kRst = 0x04;
-/// More than the map of connections holds.
-constexpr unsigned kStrangers = 70000;
+/// More than a table of connections holds.
+constexpr unsigned kStrangers = 10000;
 
 class FloodTest : public ProgramTest {
  protected:
@@ -31,6 +33,7 @@ class FloodTest : public ProgramTest {
     return frame;
   }
   Ran mirrored(const Bytes& inner) { return link(link_frame(TS_LINK_MIRROR, inner)); }
+  Ran mirrored_to_other(const Bytes& inner) { return link(link_frame(TS_LINK_MIRROR, inner, kEpoch, kOtherVmId)); }
   void open_connection() {
     tap(frame_of(Tcp{.seq = 999 + kDelta, .flags = kSynAck}));
     mirrored(frame_of(Tcp{.from_vm = false, .ack = 1000}));
@@ -86,6 +89,46 @@ TEST_F(FloodTest, ConnectionsBeyondTheBoundDoMakeRoom) {
     tap(to_stranger(n, Tcp{.seq = n + 1}));
   }
   EXPECT_FALSE(settled_flow(flow_key(kSlot)));
+}
+
+TEST_F(FloodTest, AFloodOfOneVmPushesNothingOfAnotherOut) {
+  add_other_standby();
+  open_connection();
+  // A connection that is being opened, of which the first VM has said its SYN-ACK only.
+  const auto opening = [](Tcp tcp) {
+    tcp.client_port = kClientPort + 1;
+    return frame_of(tcp);
+  };
+  tap(opening(Tcp{.seq = 999 + kDelta, .flags = kSynAck}));
+  for (unsigned n = 0; n < kStrangers; ++n) {
+    mirrored_to_other(from_stranger(n, Tcp{.flags = kSyn, .payload = pattern(1)}));
+    mirrored_to_other(from_stranger(n, Tcp{.ack = n}));
+  }
+  EXPECT_EQ(get32(mirrored(opening(Tcp{.from_vm = false, .ack = 1000})).frame, 42), 1000 + kDelta);
+  EXPECT_EQ(get32(mirrored(frame_of(Tcp{.from_vm = false, .ack = 1100})).frame, 42), 1100 + kDelta);
+}
+
+TEST_F(FloodTest, ATableHoldsAsManyAsItsVmsLimitSays) {
+  // Connections that the VM dials, each once.
+  for (unsigned n = 0; n < kFlowBounds.settled; ++n) tap(to_stranger(n, Tcp{.seq = n, .flags = kSyn}));
+  unsigned known = 0;
+  for (unsigned n = 0; n < kFlowBounds.settled; ++n) {
+    auto key = flow_key(kSlot);
+    Bytes address(4);
+    put32(address, 0, 0x0b000000 + n);
+    std::memcpy(key.peer_addr, address.data(), address.size());
+    known += settled_flow(key) ? 1U : 0U;
+  }
+  EXPECT_EQ(known, kFlowBounds.settled);
+}
+
+TEST_F(FloodTest, ABoundOfAnotherSizeForgetsWhatWasKnown) {
+  open_connection();
+  EXPECT_TRUE(settled_flow(flow_key(kSlot)));
+  open_tables({.settled = 256, .half_open = 256});
+  EXPECT_FALSE(flow());
+  open_connection();
+  EXPECT_TRUE(settled_flow(flow_key(kSlot)));
 }
 
 }  // namespace

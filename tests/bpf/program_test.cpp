@@ -20,6 +20,13 @@ void put(const bpf_map* map, const Key& key, const Value& value) {
   ASSERT_EQ(bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), BPF_ANY), 0) << bpf_map__name(map);
 }
 
+/// A slot's own, in a map of tables.
+io::UniqueFd table_of(const bpf_map* tables, std::uint32_t slot) {
+  std::uint32_t id = 0;
+  if (bpf_map__lookup_elem(tables, &slot, sizeof(slot), &id, sizeof(id), 0) != 0) return {};
+  return io::UniqueFd(bpf_map_get_fd_by_id(id));
+}
+
 }  // namespace
 
 ts_flow_key flow_key(std::uint16_t slot) {
@@ -63,6 +70,23 @@ void ProgramTest::SetUp() {
   const int mirror = bpf_map_create(BPF_MAP_TYPE_DEVMAP, nullptr, sizeof(std::uint32_t), sizeof(device), 2, nullptr);
   put(maps.ts_mirrors, kSlot, mirror);
   ::close(mirror);
+  flows_.emplace(bpf_map__fd(maps.ts_flows), bpf_map__fd(maps.ts_half_open));
+  ASSERT_TRUE(flows_->open(kSlot, kFlowBounds));
+}
+
+void ProgramTest::add_other_standby() {
+  const auto& maps = skeleton_->maps;
+  put(maps.ts_digest_keys, kOtherSlot, key_->table());
+  put(maps.ts_taps, kOtherSlot, bpf_devmap_val{.ifindex = kLoopback, .bpf_prog = {.fd = -1}});
+  put(maps.ts_vm_slot, ts_link_target{kOtherVmId, kNic}, kOtherSlot);
+  ts_slot_config config{};
+  config.tap_mode = TS_TAP_HOLD;
+  config.epoch = kEpoch;
+  config.link_open = 1;
+  config.vm_id = kOtherVmId;
+  config.nic = kNic;
+  put(maps.ts_slots, kOtherSlot, config);
+  ASSERT_TRUE(flows_->open(kOtherSlot, kFlowBounds));
 }
 
 Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
@@ -109,7 +133,8 @@ void ProgramTest::set_flow(const ts_flow_key& key, const Flow& flow, std::uint32
   state.ts_delta = flow.ts_delta;
   state.seen = flow.seen;
   state.opening_isn = flow.opening_isn;
-  put(skeleton_->maps.ts_flows, key, state);
+  const io::UniqueFd table = table_of(tables(true), key.slot);
+  ASSERT_EQ(bpf_map_update_elem(table.get(), &key, &state, BPF_ANY), 0);
 }
 
 std::optional<ts_flow_state> ProgramTest::flow(const ts_flow_key& key) {
@@ -118,14 +143,17 @@ std::optional<ts_flow_state> ProgramTest::flow(const ts_flow_key& key) {
 }
 
 std::optional<ts_flow_state> ProgramTest::settled_flow(const ts_flow_key& key) {
-  ts_flow_state state{};
-  if (bpf_map__lookup_elem(skeleton_->maps.ts_flows, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
-  return state;
+  return flow_in(true, key);
 }
 
 std::optional<ts_flow_state> ProgramTest::half_open_flow(const ts_flow_key& key) {
+  return flow_in(false, key);
+}
+
+std::optional<ts_flow_state> ProgramTest::flow_in(bool settled, const ts_flow_key& key) {
+  const io::UniqueFd table = table_of(tables(settled), key.slot);
   ts_flow_state state{};
-  if (bpf_map__lookup_elem(skeleton_->maps.ts_half_open, &key, sizeof(key), &state, sizeof(state), 0) != 0) return {};
+  if (bpf_map_lookup_elem(table.get(), &key, &state) != 0) return {};
   return state;
 }
 

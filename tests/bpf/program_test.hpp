@@ -11,6 +11,7 @@
 
 #include "bpf/abi/twinstep_abi.h"
 #include "core/compare/digest.hpp"
+#include "io/xdp/flow_tables.hpp"
 #include "io/xsk/umem.hpp"
 #include "packets.hpp"
 
@@ -42,7 +43,10 @@ ts_flow_key flow_key(std::uint16_t slot);
 class ProgramTest : public ::testing::Test {
  protected:
   static constexpr std::uint32_t kSlot = 3;
+  static constexpr std::uint32_t kOtherSlot = 4;
   static constexpr std::uint16_t kVmId = 77;
+  static constexpr std::uint16_t kOtherVmId = 78;
+  static constexpr io::FlowBounds kFlowBounds{.settled = 4096, .half_open = 1024};  ///< of each slot
   static constexpr std::uint16_t kNic = 1;
   static constexpr std::uint32_t kEpoch = 5;
   static constexpr std::uint32_t kLoopback = 1;  ///< its ifindex
@@ -77,6 +81,9 @@ class ProgramTest : public ::testing::Test {
   std::optional<ts_translation> translation();
   /// The slot's counter, over all processors.
   std::uint64_t count(ts_counter which);
+  void open_tables(const io::FlowBounds& bounds) { ASSERT_TRUE(flows_->open(kSlot, bounds)); }
+  /// Another VM of the host, in slot kOtherSlot; frames on the link find it.
+  void add_other_standby();
   /// Of all counters, those of a frame's end.
   std::uint64_t count_ends();
 
@@ -87,11 +94,17 @@ class ProgramTest : public ::testing::Test {
   std::optional<compare::DigestKey> key_;
 
  private:
+  const bpf_map* tables(bool settled) const {
+    return settled ? skeleton_->maps.ts_flows : skeleton_->maps.ts_half_open;
+  }
+  std::optional<ts_flow_state> flow_in(bool settled, const ts_flow_key& key);
+
   struct Unload {
     void operator()(twinstep_bpf* skeleton) const { twinstep_bpf::destroy(skeleton); }
   };
   std::unique_ptr<io::Umem> umem_;
   std::unique_ptr<twinstep_bpf, Unload> skeleton_;
+  std::optional<io::FlowTables> flows_;
   ts_slot_config config_{};
 };
 

@@ -367,12 +367,12 @@ void Plane::direct() {
   impl_->call([self = impl_.get()] { self->become(Role::solo, TS_TAP_DIRECT, TS_UPLINK_DIRECT); });
 }
 
-void Plane::standby() {
-  impl_->call([self = impl_.get()] {
+Result<void> Plane::standby() {
+  return impl_->call([self = impl_.get()]() -> Result<void> {
     self->require_pairing();
-    // Epochs of an earlier pairing mean nothing in this one.
-    self->port->programs().clear_flows(self->port->slot_number());
+    if (auto ready = self->secondary.stand_by(); !ready) return ready;
     self->become(Role::secondary, TS_TAP_HOLD, TS_UPLINK_CLOSED);
+    return {};
   });
 }
 
@@ -514,6 +514,7 @@ FailoverStats Plane::take_over() {
     // What the SVM sent between the replay and the switch.
     self->drain();
     stats.frames_replayed += self->secondary.replay();
+    self->port->programs().flows().close(self->port->slot_number());
     self->take_role(Role::solo);
     self->announcer.start(io::monotonic_ns());
     return stats;

@@ -111,8 +111,10 @@ class Plane {
   Result<void> prove_link();
 
   // Gate and roles
-  void direct();   ///< solo: frames pass both ways, in XDP
-  void standby();  ///< secondary: output is digested and goes nowhere, input comes from the link
+  void direct();  ///< solo: frames pass both ways, in XDP
+  /// Secondary: output is digested and goes nowhere, input comes from the link. An Error where there is no memory for
+  /// what the programs then note of connections.
+  Result<void> standby();
 
   /// The VM, of whichever side, is about to be stopped: it gets no more frames. What it has not read is kept on the
   /// primary, and dropped on the secondary, whose VM gets it again with the next epoch. Until resume_input(),

@@ -40,8 +40,10 @@ void Planes::direct() {
   for (const auto& plane : planes_) plane->direct();
 }
 
-void Planes::standby() {
-  for (const auto& plane : planes_) plane->standby();
+Result<void> Planes::standby() {
+  for (const auto& plane : planes_)
+    if (auto ready = plane->standby(); !ready) return ready;
+  return {};
 }
 
 void Planes::shut_input() {

@@ -35,7 +35,7 @@ class Planes {
   Result<void> prove_link();
 
   void direct();
-  void standby();
+  Result<void> standby();
 
   void shut_input();
 

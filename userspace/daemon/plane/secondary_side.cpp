@@ -18,7 +18,7 @@ std::uint32_t stream_bytes(const compare::Frame& frame) {
 
 /// A connection that is not in the table, or of which only an older epoch knows.
 ts_flow_state state_of(const io::XdpPrograms& programs, const ts_flow_key& key, std::uint32_t epoch) {
-  auto state = programs.flow(key).value_or(ts_flow_state{});
+  auto state = programs.flows().find(key).value_or(ts_flow_state{});
   if (state.epoch != epoch) state.seq_delta = 0;
   return state;
 }
@@ -36,6 +36,12 @@ void SecondarySide::pair(const compare::DigestKey& key) {
   forget();
   key_ = key;
   tracker_.emplace(key, tracker_limits_);
+}
+
+Result<void> SecondarySide::stand_by() {
+  return port_.programs().flows().open(port_.slot_number(),
+                                       {.settled = static_cast<std::uint32_t>(tracker_limits_.flows_max),
+                                        .half_open = static_cast<std::uint32_t>(tracker_limits_.half_open_flows_max)});
 }
 
 void SecondarySide::on_output(io::XskSocket::Frame frame) {

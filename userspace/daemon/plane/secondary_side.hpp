@@ -21,6 +21,8 @@ class SecondarySide {
   SecondarySide(Port& port, LinkSender& sender, Translator& translator, const PlaneConfig& config);
 
   void pair(const compare::DigestKey& key);
+  /// Makes room for what the programs note of the VM's connections; epochs of an earlier pairing mean nothing any more.
+  Result<void> stand_by();
   void on_output(io::XskSocket::Frame frame);
 
   void begin_epoch(std::uint32_t epoch, const EpochFlows& flows);

@@ -330,7 +330,7 @@ Result<void> Vm::prepare_standby() {
   auto listener = io::PageStreamListener::open(host_.config.link.address, 0);
   if (!listener) return tl::make_unexpected(listener.error());
   pairing_.listener.emplace(std::move(*listener));
-  guest_->planes().standby();
+  if (const auto ready = guest_->planes().standby(); !ready) return ready;
   accept_stream();
   return {};
 }

@@ -90,6 +90,7 @@ constexpr int kNoProgram = -1;
 struct XdpPrograms::Impl {
   Skeleton skeleton;
   std::unique_ptr<MatchTable> matches;
+  std::optional<FlowTables> flows;
 
   const bpf_program* program(XdpRole role) const {
     switch (role) {
@@ -177,6 +178,7 @@ Result<XdpPrograms> XdpPrograms::load(bool fragments) {
   auto matches = MatchTable::open(bpf_map__fd(maps.ts_match_index), bpf_map__fd(maps.ts_match_flows));
   if (!matches) return tl::unexpected(matches.error());
   impl->matches = std::move(*matches);
+  impl->flows.emplace(bpf_map__fd(maps.ts_flows), bpf_map__fd(maps.ts_half_open));
   return XdpPrograms(std::move(impl));
 }
 
@@ -235,6 +237,14 @@ MatchTable& XdpPrograms::matches() {
   return *impl_->matches;
 }
 
+FlowTables& XdpPrograms::flows() {
+  return *impl_->flows;
+}
+
+const FlowTables& XdpPrograms::flows() const {
+  return *impl_->flows;
+}
+
 Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& devices) {
   const auto& maps = impl_->skeleton->maps;
   ts_mac mac{};
@@ -275,26 +285,12 @@ void XdpPrograms::clear_slot(std::uint32_t slot, const SlotDevices& devices) {
   [[maybe_unused]] const auto closed = put(maps.ts_slots, slot, ts_slot_config{});
   for (const auto role : {XdpRole::tap, XdpRole::uplink, XdpRole::link}) remove_sockets(role, slot);
   for (const auto* map : {maps.ts_taps, maps.ts_uplinks, maps.ts_mirrors}) drop(map, slot);
-  clear_flows(slot);
+  impl_->flows->close(slot);
   for (const auto& key : keys_of_slot(maps.ts_translations, slot)) drop(maps.ts_translations, key);
 }
 
 Result<void> XdpPrograms::set_slot(std::uint32_t slot, const ts_slot_config& config) {
   return put(impl_->skeleton->maps.ts_slots, slot, config);
-}
-
-std::optional<ts_flow_state> XdpPrograms::flow(const ts_flow_key& key) const {
-  const auto settled = get<ts_flow_state>(impl_->skeleton->maps.ts_flows, key);
-  return settled ? settled : get<ts_flow_state>(impl_->skeleton->maps.ts_half_open, key);
-}
-
-Result<void> XdpPrograms::set_flow(const ts_flow_key& key, const ts_flow_state& state) {
-  return put(impl_->skeleton->maps.ts_flows, key, state);
-}
-
-void XdpPrograms::clear_flows(std::uint32_t slot) {
-  for (const bpf_map* map : {impl_->skeleton->maps.ts_flows, impl_->skeleton->maps.ts_half_open})
-    for (const auto& key : keys_of_slot(map, slot)) drop(map, key);
 }
 
 std::optional<ts_translation> XdpPrograms::translation(const ts_flow_key& key) const {

@@ -14,6 +14,7 @@
 #include "core/result.hpp"
 #include "io/netlink/netdev.hpp"
 #include "io/unique_fd.hpp"
+#include "io/xdp/flow_tables.hpp"
 #include "io/xdp/match_table.hpp"
 
 namespace twinstep::io {
@@ -81,10 +82,9 @@ class XdpPrograms {
   /// The connections that the programs compare by themselves.
   MatchTable& matches();
 
-  std::optional<ts_flow_state> flow(const ts_flow_key& key) const;
-  Result<void> set_flow(const ts_flow_key& key, const ts_flow_state& state);
-  /// Of one slot.
-  void clear_flows(std::uint32_t slot);
+  /// The connections that the programs of a secondary know.
+  FlowTables& flows();
+  const FlowTables& flows() const;
 
   std::optional<ts_translation> translation(const ts_flow_key& key) const;
   /// Fails where TS_TRANSLATIONS_MAX connections are there.
