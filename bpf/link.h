@@ -9,10 +9,10 @@
 #include "bpf/encap.h"
 #include "bpf/flows.h"
 #include "bpf/maps.h"
-#include "bpf/match.h"
 #include "bpf/parse.h"
 #include "bpf/probe.h"
 #include "bpf/quote.h"
+#include "bpf/records.h"
 #include "bpf/rewrite.h"
 
 /* TCP options of most segments, where the timestamps need no search: NOP, NOP, timestamps (RFC 7323, appendix A). */
@@ -186,10 +186,18 @@ static __always_inline int ts_link_delta(struct xdp_md *ctx, __u32 slot, const s
 	return ts_end(slot, TS_COUNT_LINK_DELTAS, XDP_DROP);
 }
 
-static __always_inline int ts_link_records(struct xdp_md *ctx, __u32 slot, int current, __u32 count)
+static __always_inline int ts_link_records(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					   const struct ts_link_frame *frame)
 {
-	if (current && !ts_match_records(ctx, slot, count))
-		return ts_end(slot, TS_COUNT_LINK_MATCHED, XDP_DROP);
+	__u32 epoch = frame->header.epoch;
+
+	if (epoch == config->epoch) {
+		/* Records that count by themselves must not count twice. */
+		if (!ts_records_fresh(slot, frame->header.sequence))
+			return ts_end(slot, TS_COUNT_LINK_STALE, XDP_DROP);
+		if (!ts_records(ctx, slot, epoch, frame->header.count))
+			return ts_end(slot, TS_COUNT_LINK_MATCHED, XDP_DROP);
+	}
 	return ts_end_redirect(slot, TS_COUNT_LINK_RECORDS, TS_COUNT_LINK_ERROR,
 			       ts_to_socket(ctx, &ts_xsk_link, slot));
 }
@@ -231,7 +239,7 @@ int ts_link(struct xdp_md *ctx)
 	case TS_LINK_MIRROR:
 		return ts_link_mirror(ctx, *slot, config, frame->header.epoch);
 	case TS_LINK_RECORDS:
-		return ts_link_records(ctx, *slot, frame->header.epoch == config->epoch, frame->header.count);
+		return ts_link_records(ctx, *slot, config, frame);
 	case TS_LINK_FLOW_DELTA:
 		return ts_link_delta(ctx, *slot, config, frame->header.epoch);
 	default:

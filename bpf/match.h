@@ -12,13 +12,10 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/abi/twinstep_match.h"
+#include "bpf/abi/twinstep_twins.h"
 #include "bpf/digest.h"
-#include "bpf/encap.h"
 #include "bpf/flows.h"
 #include "bpf/maps.h"
-
-/* Records that one link frame may hold: those of a jumbo frame. */
-#define TS_LINK_RECORDS_MAX 256
 
 /* Which of ts_match_flows a lent connection is. */
 struct {
@@ -53,12 +50,27 @@ static __always_inline struct ts_match_flow *ts_match_find(__u32 slot, __u64 flo
 	return index ? bpf_map_lookup_elem(&ts_match_flows, index) : 0;
 }
 
-/* What the tap program knows of a segment that may be let out. */
+#define TS_NO_LANE 0xffffffff
+
+/* What the tap program knows of a frame that may be let out, and learns. */
 struct ts_match_try {
-	struct ts_match_segment segment;
+	struct ts_match_segment segment; /* only its bytes, if the frame isn't one */
 	__u32 slot;
 	__u64 acc[TS_DIGEST_LIMBS];
+	__u32 epoch;
+	__u32 kind;
+	__u32 lane;    /* out: see ts_lane(); TS_NO_LANE: nothing is compared here */
+	__u32 is_busy; /* out: a frame of the lane is in user space */
+	struct ts_twin twin; /* what is looked for, if the frame is compared as a whole */
 };
+
+/* For the time of a frame; the stack has no room for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ts_match_try);
+} ts_match_tries SEC(".maps");
 
 /*
  * Whether the segment may leave at once. If not, its connection is user space's from here on. Global, so that the verifier
@@ -97,44 +109,6 @@ static __always_inline struct ts_match_segment ts_match_view(const struct ts_seg
 		.flags = header[13] | (header[12] & 0xf) << 8,
 		.bytes = bytes,
 	};
-}
-
-struct ts_match_walk {
-	struct xdp_md *ctx;
-	__u32 slot;
-	__u32 wanted; /* user space must see the frame */
-};
-
-/* One record. For bpf_loop(): as a plain loop it is too much for the verifier. */
-static long ts_match_step(__u32 index, struct ts_match_walk *walk)
-{
-	void *data = (void *)(long)walk->ctx->data;
-	void *end = (void *)(long)walk->ctx->data_end;
-	struct ts_match_flow *flow;
-	struct ts_record *record;
-
-	if (index >= TS_LINK_RECORDS_MAX)
-		return 1;
-	record = data + sizeof(struct ts_link_frame) + index * sizeof(*record);
-	if ((void *)(record + 1) > end) {
-		walk->wanted = 1;
-		return 1;
-	}
-	flow = record->type == TS_RECORD_TCP ? ts_match_find(walk->slot, record->flow_id) : 0;
-	if (!flow || ts_match_record(flow, record))
-		walk->wanted = 1;
-	return 0;
-}
-
-/* Takes in the records of a frame. Returns whether user space must see them. */
-static __always_inline int ts_match_records(struct xdp_md *ctx, __u32 slot, __u32 count)
-{
-	struct ts_match_walk walk = {.ctx = ctx, .slot = slot};
-
-	if (count > TS_LINK_RECORDS_MAX)
-		return 1;
-	bpf_loop(count, ts_match_step, &walk, 0);
-	return walk.wanted;
 }
 
 #endif

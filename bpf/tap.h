@@ -15,6 +15,7 @@
 #include "bpf/parse.h"
 #include "bpf/probe.h"
 #include "bpf/translate.h"
+#include "bpf/twins.h"
 
 /* Whether the program reaches the compared bytes. */
 static __always_inline int ts_digest_reaches(struct xdp_md *ctx, const struct ts_packet *packet)
@@ -36,11 +37,12 @@ static __always_inline int ts_digest_packet(struct xdp_md *ctx, __u32 slot, cons
 
 /* Puts the metadata in front of the frame, which makes all packet pointers stale. */
 static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch,
-					  const __u64 *acc)
+					  const __u64 *acc, __u32 flags)
 {
 	struct ts_frame_meta *meta;
-	__u32 flags = ts_digest_reaches(ctx, packet) ? 0 : TS_META_DIGEST_PARTIAL;
 
+	if (!ts_digest_reaches(ctx, packet))
+		flags |= TS_META_DIGEST_PARTIAL;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return -1;
 	meta = (void *)(long)ctx->data_meta;
@@ -56,8 +58,10 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 	return 0;
 }
 
-/* Whether the frame is user space's to send: there may be others in fragments, or another VM of this host may be meant. A switch doesn't send a frame back to where it came from, so these can't
- * just go to the uplink. */
+/*
+ * Whether the frame is user space's to send: there may be others in fragments, or another VM of this host may be meant. A
+ * switch doesn't send a frame back to where it came from, so these can't just go to the uplink.
+ */
 static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot_config *config)
 {
 	struct ethhdr *eth = (void *)(long)ctx->data;
@@ -71,27 +75,66 @@ static __always_inline int ts_tap_local(struct xdp_md *ctx, const struct ts_slot
 	return ts_is_group(eth->h_dest) || bpf_map_lookup_elem(&ts_mac_slot, &mac);
 }
 
-/* segment: nothing unless the frame is one. */
+/* A frame that user space decides on. flags: TS_META_* */
+static __always_inline int ts_tap_user(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+				       const struct ts_packet *packet, const __u64 *acc, __u32 flags)
+{
+	if (ts_prefix_meta(ctx, packet, config->epoch, acc, flags))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
+			       ts_to_socket(ctx, &ts_xsk_tap, slot));
+}
+
+/* A frame of the PVM that is compared as a whole. */
+static __always_inline int ts_tap_whole(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					const struct ts_packet *packet, struct ts_flow_key *key,
+					struct ts_match_try *try)
+{
+	int has_twin, action;
+
+	if (ts_packet_key((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, 1, key))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	has_twin = ts_twin_try(key, try);
+	if (has_twin && !try->is_busy && config->flags & TS_SLOT_COMMITTED && !ts_tap_local(ctx, config))
+		return ts_end_redirect(slot, TS_COUNT_TAP_TWIN, TS_COUNT_TAP_ERROR,
+				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
+	action = ts_tap_user(ctx, slot, config, packet, try->acc, has_twin ? TS_META_TWIN : 0);
+	if (action == XDP_REDIRECT)
+		ts_lane_enter(try->lane);
+	return action;
+}
+
+/* segment: of a frame that isn't one, there is only room for its key. */
 static __always_inline int ts_tap_hold(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
-				       const struct ts_packet *packet, struct ts_segment *segment,
+				       const struct ts_packet *packet, struct ts_segment *segment, int is_segment,
 				       const struct ts_translation *translation)
 {
-	struct ts_match_try try = {.slot = slot};
+	__u32 zero = 0;
+	struct ts_match_try *try = bpf_map_lookup_elem(&ts_match_tries, &zero);
 
-	if (segment)
-		try.segment = ts_match_view(segment, packet->payload_bytes);
-	if (ts_digest_packet(ctx, slot, packet, try.acc))
+	if (!try)
 		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	if (segment && !config->link_open && !ts_tap_local(ctx, config) && ts_match_try(&segment->key, &try)) {
+	try->slot = slot;
+	try->epoch = config->epoch;
+	try->kind = packet->kind;
+	try->acc[0] = try->acc[1] = try->acc[2] = 0;
+	if (is_segment)
+		try->segment = ts_match_view(segment, packet->payload_bytes);
+	else
+		try->segment.bytes = packet->payload_bytes;
+	if (ts_digest_packet(ctx, slot, packet, try->acc))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
+	if (config->link_open || packet->kind == TS_CLASS_SOFT)
+		return ts_tap_user(ctx, slot, config, packet, try->acc, 0);
+	if (!is_segment)
+		return ts_tap_whole(ctx, slot, config, packet, &segment->key, try);
+	if (!ts_tap_local(ctx, config) && ts_match_try(&segment->key, try)) {
 		if (ts_translate_out(ctx, packet, translation))
 			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 		return ts_end_redirect(slot, TS_COUNT_TAP_MATCHED, TS_COUNT_TAP_ERROR,
 				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 	}
-	if (ts_prefix_meta(ctx, packet, config->epoch, try.acc))
-		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
-	return ts_end_redirect(slot, TS_COUNT_TAP_HELD, TS_COUNT_TAP_ERROR,
-			       ts_to_socket(ctx, &ts_xsk_tap, slot));
+	return ts_tap_user(ctx, slot, config, packet, try->acc, 0);
 }
 
 static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
@@ -101,7 +144,7 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 
 	/* As if held: user space translates it. */
 	if (ts_tap_local(ctx, config)) {
-		if (ts_digest_packet(ctx, slot, packet, acc) || ts_prefix_meta(ctx, packet, config->epoch, acc))
+		if (ts_digest_packet(ctx, slot, packet, acc) || ts_prefix_meta(ctx, packet, config->epoch, acc, 0))
 			return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 		return ts_end_redirect(slot, TS_COUNT_TAP_LOCAL, TS_COUNT_TAP_ERROR,
 				       ts_to_socket(ctx, &ts_xsk_tap, slot));
@@ -149,7 +192,7 @@ int ts_tap(struct xdp_md *ctx)
 		translation = ts_translation_out(&segment, config);
 	}
 	if (config->tap_mode == TS_TAP_HOLD)
-		return ts_tap_hold(ctx, *slot, config, &packet, is_segment ? &segment : 0, translation);
+		return ts_tap_hold(ctx, *slot, config, &packet, &segment, is_segment, translation);
 	return ts_tap_direct(ctx, *slot, config, &packet, translation);
 }
 

@@ -50,6 +50,7 @@ enum ts_class {
 
 /* ts_frame_meta.flags */
 #define TS_META_DIGEST_PARTIAL 1 /* payload longer than TS_DIGEST_BYTES_MAX, or not linear: the digest is user space's work */
+#define TS_META_TWIN 2 /* the SVM has produced it too: the program has taken the record for this frame */
 
 /*
  * Lies directly in front of the frame that the tap program hands to the AF_XDP socket. 32 bytes, the most that
@@ -104,6 +105,7 @@ TS_ASSERT_SIZE(struct ts_slot_config, 56);
 #define TS_SLOT_SHARED 1 /* other VMs of this host use the uplink: what is for them goes to user space, not to the wire */
 #define TS_SLOT_DEAF 2   /* mirrored frames are dropped: the SVM is about to stop, and is to have taken in what it got */
 #define TS_SLOT_FRAGMENTS 4 /* frames may be larger than a page: user space moves them all, to keep their order */
+#define TS_SLOT_COMMITTED 8 /* the state that the epoch began with is: the tap program may let output out */
 
 /* Key of the map that finds a slot by the VM's address. */
 struct ts_mac {
@@ -261,6 +263,7 @@ TS_ASSERT_SIZE(struct ts_flow_delta, 60);
 enum ts_record_type {
 	TS_RECORD_TCP = 1,
 	TS_RECORD_WHOLE = 2, /* datagram, ARP, other */
+	TS_RECORD_KEPT = 3,  /* never on the link: the link program has taken in a whole frame's record, nobody else needs it */
 };
 
 /* struct ts_record.flags of a TCP record */
@@ -296,6 +299,8 @@ enum ts_counter {
 	TS_COUNT_TAP_DIRECT,       /* to the uplink */
 	TS_COUNT_TAP_LOCAL,        /* to the AF_XDP socket: other VMs of this host may be meant */
 	TS_COUNT_TAP_MATCHED,      /* to the uplink: the SVM has produced it too */
+	TS_COUNT_TAP_TWIN,         /* likewise, compared as a whole */
+	TS_COUNT_TAP_TOLD,         /* of the SVM: its record to the link */
 	TS_COUNT_TAP_CLOSED,       /* dropped by mode */
 	TS_COUNT_TAP_ERROR,        /* could not be parsed, prefixed or redirected: dropped */
 	TS_COUNT_UPLINK_TAP,       /* to the tap */
@@ -305,9 +310,9 @@ enum ts_counter {
 	TS_COUNT_UPLINK_ERROR,
 	TS_COUNT_LINK_DELIVERED,   /* mirrored frame to the tap */
 	TS_COUNT_LINK_REWRITTEN,   /* of those, rewritten (counted in addition) */
-	TS_COUNT_LINK_STALE,       /* mirrored frame of another epoch, or not open: dropped */
+	TS_COUNT_LINK_STALE,       /* mirrored frame of another epoch, or not open, or records that came before: dropped */
 	TS_COUNT_LINK_RECORDS,     /* record frame to the AF_XDP socket */
-	TS_COUNT_LINK_MATCHED,     /* record frame whose connections are all lent: nobody else needs it */
+	TS_COUNT_LINK_MATCHED,     /* record frame that the program has taken in as a whole: nobody else needs it */
 	TS_COUNT_LINK_DELTAS,      /* flow difference entered */
 	TS_COUNT_LINK_ERROR,
 	TS_COUNT_PROBES,           /* frame of the start-up proof, sent the way it asks for */

@@ -3,6 +3,8 @@
 // programs must agree (docs/decisions/0007-match-in-the-kernel.md).
 #include <bpf/bpf.h>
 
+#include <cstddef>
+#include <cstring>
 #include <list>
 #include <memory>
 #include <string>
@@ -27,6 +29,7 @@ constexpr std::uint32_t kClientIsn = 2000;
 constexpr std::size_t kBytes = 100;  // of a segment
 constexpr std::uint16_t kWindow = 500;
 constexpr Nanos kNow = 1000 * kSecond;
+constexpr std::size_t kSequenceOffset = 14 + offsetof(ts_link_header, sequence);
 constexpr std::uint8_t kFin = 0x01;
 constexpr std::uint8_t kSynAck = 0x12;
 constexpr std::uint8_t kRst = 0x04;
@@ -169,7 +172,9 @@ class MatchTest : public ProgramTest {
   }
 
   Bytes records_frame(const ts_record& record, std::uint32_t epoch = kEpoch) {
-    return link_frame(TS_LINK_RECORDS, std::as_bytes(std::span(&record, 1)), epoch);
+    Bytes frame = link_frame(TS_LINK_RECORDS, std::as_bytes(std::span(&record, 1)), epoch);
+    std::memcpy(&frame[kSequenceOffset], &++sequence_, sizeof(sequence_));
+    return frame;
   }
 
   std::unique_ptr<ts_match_secret> secret_;
@@ -180,6 +185,7 @@ class MatchTest : public ProgramTest {
   std::list<Bytes> held_;  // the comparison looks at what it holds
   compare::FrameId frames_ = 0;
   compare::FlowId lent_ = 0;
+  std::uint32_t sequence_ = 0;  // of the latest frame of records
 };
 
 TEST_F(MatchTest, UserSpaceAndTheProgramsDecideAlike) {
@@ -240,9 +246,9 @@ TEST_F(MatchTest, UserSpaceSeesWhatTheProgramsDontKnow) {
   ++based_otherwise.base;
   ts_record of_another = plain;
   ++of_another.flow_id;
-  ts_record whole = plain;
-  whole.type = TS_RECORD_WHOLE;
-  for (const ts_record& record : {fin, reset, based_otherwise, of_another, whole})
+  ts_record of_no_kind = plain;
+  of_no_kind.type = 9;
+  for (const ts_record& record : {fin, reset, based_otherwise, of_another, of_no_kind})
     EXPECT_EQ(link(records_frame(record)).action, XDP_REDIRECT);
   EXPECT_EQ(link(records_frame(plain, kEpoch - 1)).action, XDP_REDIRECT) << "of another epoch";
   EXPECT_EQ(count(TS_COUNT_LINK_MATCHED), 0U);

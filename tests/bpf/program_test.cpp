@@ -126,6 +126,12 @@ void ProgramTest::set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_op
   put(skeleton_->maps.ts_slots, kSlot, config_);
 }
 
+void ProgramTest::set_epoch(std::uint32_t epoch, bool committed) {
+  config_.epoch = epoch;
+  config_.flags = committed ? TS_SLOT_COMMITTED : 0;
+  put(skeleton_->maps.ts_slots, kSlot, config_);
+}
+
 void ProgramTest::set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch) {
   ts_flow_state state{};
   state.epoch = epoch;

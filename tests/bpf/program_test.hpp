@@ -61,6 +61,7 @@ class ProgramTest : public ::testing::Test {
   int match_index_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_index); }
   int match_flows_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_flows); }
   int match_secrets_fd() const { return bpf_map__fd(skeleton_->maps.ts_match_secrets); }
+  int lanes_fd() const { return bpf_map__fd(skeleton_->maps.ts_lanes); }
 
   int tap_fd() const { return bpf_program__fd(skeleton_->progs.ts_tap); }
   int uplink_fd() const { return bpf_program__fd(skeleton_->progs.ts_uplink); }
@@ -68,6 +69,8 @@ class ProgramTest : public ::testing::Test {
 
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open = false,
                  std::uint32_t uplink_ifindex = kLoopback);
+  /// Whether the state that the epoch began with is committed.
+  void set_epoch(std::uint32_t epoch, bool committed);
   void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch) { set_flow(flow_key(kSlot), flow, epoch); }
   void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);
   std::optional<ts_flow_state> flow() { return flow(flow_key(kSlot)); }

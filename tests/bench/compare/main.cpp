@@ -111,9 +111,11 @@ json measure_plane(const Options& options) {
 
   const double threads_us = per_packet_us(cpu_ns, pushed.packets);
   const double in_generator_us = per_packet_us(pushed.generator_ns, pushed.packets) - alone_us;
+  const auto in_kernel = [](const daemon::PlaneStats& at) {
+    return at.xdp.count[TS_COUNT_TAP_MATCHED] + at.xdp.count[TS_COUNT_TAP_TWIN];
+  };
   const double matched =
-      static_cast<double>(after.xdp.count[TS_COUNT_TAP_MATCHED] - before.xdp.count[TS_COUNT_TAP_MATCHED]) /
-      static_cast<double>(pushed.packets);
+      static_cast<double>(in_kernel(after) - in_kernel(before)) / static_cast<double>(pushed.packets);
   const double output_bytes =
       static_cast<double>(pushed.packets) *
       static_cast<double>(FrameMaker::payload_offset(options.traffic.protocol) + options.traffic.payload_bytes);

@@ -107,6 +107,7 @@ void Comparer::Impl::on_tcp_record(const ts_record& record, Nanos now, Effects& 
 
 void Comparer::Impl::on_whole(const HeldFrame& held, const Frame& frame, Effects& out) {
   const auto identity = WholeIdentity::of(frame);
+  if (frame.has_twin) whole.add_svm(identity);
   whole.add_pvm(identity, held);
   if (!next_check) next_check = clock.earliest_deadline(held.arrived_ns);
   if (committed) {

@@ -142,6 +142,7 @@ Frame parse(std::span<const std::byte> bytes, const ts_frame_meta& meta, const D
   frame.flow_id = key.flow_id(frame.flow);
   const bool partial = ((meta.class_flags >> 4) & TS_META_DIGEST_PARTIAL) != 0;
   frame.digest = partial ? key.of(frame.payload) : key.reduce(meta.acc);
+  frame.has_twin = ((meta.class_flags >> 4) & TS_META_TWIN) != 0;
   return frame;
 }
 

@@ -42,6 +42,7 @@ struct Frame {
   TcpSegment tcp;                      ///< cls == TS_CLASS_TCP
   std::span<const std::byte> payload;  ///< the compared bytes (see ts_frame_meta)
   Digest digest = 0;                   ///< of payload, reduced
+  bool has_twin = false;               ///< the tap program has taken the SVM's record for this frame
 };
 
 /// Where the headers of an Ethernet frame lie that parse() accepts; ip_offset is 0 for a frame that is shorter than an

@@ -343,7 +343,9 @@ Result<std::unique_ptr<Plane>> Plane::create(const PlaneConfig& config, Fabric& 
 
 Result<void> Plane::pair(const compare::DigestKey& key, std::uint16_t vm_id, io::MacAddress link_peer_mac) {
   return impl_->call([self = impl_.get(), key, vm_id, link_peer_mac]() -> Result<void> {
-    if (auto set = self->port->programs().set_digest_key(self->port->slot_number(), key); !set) return set;
+    // The programs don't reach all of a frame in fragments.
+    const bool compares = !self->port->fragments();
+    if (auto set = self->port->programs().set_digest_key(self->port->slot_number(), key, compares); !set) return set;
     self->key = key;
     self->primary.pair(key);
     self->secondary.pair(key);

@@ -235,6 +235,12 @@ void Port::set_uplink_mode(ts_uplink_mode mode) {
 
 void Port::set_epoch(std::uint32_t epoch) {
   view_.slot.epoch = epoch;
+  view_.slot.flags &= static_cast<std::uint16_t>(~TS_SLOT_COMMITTED);
+  apply();
+}
+
+void Port::set_committed() {
+  view_.slot.flags |= TS_SLOT_COMMITTED;
   apply();
 }
 

@@ -60,9 +60,12 @@ class Port {
   /// Takes effect on the next frame.
   void set_modes(ts_tap_mode tap, ts_uplink_mode uplink, bool link_open);
   void set_uplink_mode(ts_uplink_mode mode);
+  /// Nothing of it is committed.
   void set_epoch(std::uint32_t epoch);
   /// Whether mirrored frames are dropped.
   void set_deaf(bool deaf);
+  /// The state that the epoch began with is committed: output of it may leave.
+  void set_committed();
   /// Whether the programs have translations to look for.
   void set_translates(bool translates);
   Result<void> set_peer(std::uint16_t vm_id, const io::MacAddress& link_peer_mac);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bpf/abi/twinstep_twins.h"
 #include "daemon/plane/tcp_edit.hpp"
 #include "io/monotonic.hpp"
 
@@ -36,14 +37,19 @@ void PrimarySide::pair(const compare::DigestKey& key) {
   comparer_.emplace(key, limits_);
   diverged_epoch_.reset();
   record_sequence_ = {};
-  record_frames_kept_ = port_.counters().count[TS_COUNT_LINK_MATCHED];
+  const auto counters = port_.counters();
+  record_frames_kept_ = counters.count[TS_COUNT_LINK_MATCHED];
+  twins_before_ = counters.count[TS_COUNT_TAP_TWIN];
 }
 
 void PrimarySide::on_output(io::XskSocket::Frame frame, Nanos now) {
   const auto bytes = port_.bytes(frame);
   const std::uint64_t held_before = comparer_->stats().frames_held;
   const auto parsed = compare::parse(bytes, port_.meta(frame), *key_);
-  held_.at(port_.umem().index(frame.address)) = {frame.length, translator_.on_output(parsed)};
+  const bool has_lane = parsed.cls != TS_CLASS_TCP && parsed.cls != TS_CLASS_SOFT;
+  held_.at(port_.umem().index(frame.address)) = {frame.length, translator_.on_output(parsed),
+                                                 has_lane ? ts_lane(port_.slot_number(), parsed.flow_id) : kNoLane,
+                                                 comparer_->epoch()};
   loans_.on_frame(*comparer_, parsed.flow_id, now);
   comparer_->on_frame(frame.address, parsed, bytes, now, effects_);
   carry_out();
@@ -78,9 +84,10 @@ std::uint64_t PrimarySide::record_frames_lost() const {
 compare::Stats PrimarySide::stats() const {
   compare::Stats stats = comparer_->stats();
   const auto progress = loans_.progress();
-  stats.frames_in += progress.frames;
-  stats.frames_released += progress.frames;
-  stats.frames_released_on_arrival += progress.frames;
+  const std::uint64_t in_kernel = progress.frames + twins();
+  stats.frames_in += in_kernel;
+  stats.frames_released += in_kernel;
+  stats.frames_released_on_arrival += in_kernel;
   stats.bytes_matched += progress.bytes;
   stats.flows_lent = progress.flows;
   return stats;
@@ -116,6 +123,8 @@ void PrimarySide::lend(Nanos now) {
 
 void PrimarySide::flush() {
   port_.uplink().flush();
+  for (const std::uint32_t lane : leaving_) port_.programs().lanes().leave(lane);
+  leaving_.clear();
   port_.input().flush();
   sender_.flush();
 }
@@ -138,6 +147,8 @@ std::vector<compare::FlowBase> PrimarySide::begin_epoch(std::uint32_t epoch, boo
   take_back_loans();
   auto bases = comparer_->begin_epoch(epoch, now);
   tell_of_output_ = svm_rests;
+  // What waits now leaves before anything of this epoch does.
+  port_.programs().lanes().clear(port_.slot_number());
   port_.set_epoch(epoch);
   return bases;
 }
@@ -157,6 +168,7 @@ void PrimarySide::commit(std::uint32_t epoch) {
   comparer_->commit(epoch, effects_);
   carry_out();
   flush();
+  if (epoch == comparer_->epoch()) port_.set_committed();
 }
 
 void PrimarySide::release_all() {
@@ -174,6 +186,7 @@ std::size_t PrimarySide::discard() {
   take_back_loans();
   const auto frames = comparer_->discard();
   for (const auto frame : frames) port_.umem().give(frame);
+  port_.programs().lanes().clear(port_.slot_number());
   return frames.size();
 }
 
@@ -188,10 +201,17 @@ void PrimarySide::run(const compare::Release& release) {
   if (release.window) port_.edit(frame).set_window(*release.window);
   if (held.shift.changes()) port_.edit(frame).shift(held.shift);
   port_.emit(frame);
+  leave(held);
 }
 
 void PrimarySide::run(const compare::Drop& drop) {
+  leave(held_.at(port_.umem().index(drop.id)));
   port_.umem().give(drop.id);
+}
+
+/// Frames of earlier epochs don't count any more.
+void PrimarySide::leave(const Held& held) {
+  if (held.lane != kNoLane && held.epoch == comparer_->epoch()) leaving_.push_back(held.lane);
 }
 
 void PrimarySide::run(const compare::SendFrame& frame) {

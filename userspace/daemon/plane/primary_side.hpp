@@ -63,6 +63,15 @@ class PrimarySide {
   std::uint64_t record_frames_lost() const;
 
  private:
+  static constexpr std::uint32_t kNoLane = ~std::uint32_t{0};
+  /// What belongs to a held frame.
+  struct Held {
+    std::uint32_t length = 0;
+    OutboundShift shift;
+    std::uint32_t lane = kNoLane;  // see io::Lanes
+    std::uint32_t epoch = 0;
+  };
+
   void carry_out();
   void tell_of_output(std::uint64_t held_before);
   void run(const compare::Release& release);
@@ -71,12 +80,8 @@ class PrimarySide {
   void run(const compare::SetDelta& delta);
   void run(const compare::Diverged& diverged);
   void take_back_loans();
-
-  /// What belongs to a held frame.
-  struct Held {
-    std::uint32_t length = 0;
-    OutboundShift shift;
-  };
+  void leave(const Held& held);
+  std::uint64_t twins() const { return port_.counters().count[TS_COUNT_TAP_TWIN] - twins_before_; }
 
   Port& port_;
   LinkSender& sender_;
@@ -92,7 +97,9 @@ class PrimarySide {
   std::vector<Held> held_;  // by chunk
   std::deque<std::vector<std::byte>> inbound_;
   std::optional<std::uint32_t> diverged_epoch_;
-  bool tell_of_output_ = false;  // the SVM rests, and this epoch's first held frame has not come yet
+  bool tell_of_output_ = false;         // the SVM rests, and this epoch's first held frame has not come yet
+  std::vector<std::uint32_t> leaving_;  // lanes of frames that are sent and not yet gone
+  std::uint64_t twins_before_ = 0;      // let out by the XDP programs when counting began
   SequenceWindow record_sequence_;
   std::uint64_t record_frames_kept_ = 0;  // by the XDP programs, when counting began
   std::uint64_t inbound_dropped_ = 0;

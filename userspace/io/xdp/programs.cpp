@@ -91,6 +91,7 @@ struct XdpPrograms::Impl {
   Skeleton skeleton;
   std::unique_ptr<MatchTable> matches;
   std::optional<FlowTables> flows;
+  std::unique_ptr<Lanes> lanes;
 
   const bpf_program* program(XdpRole role) const {
     switch (role) {
@@ -122,13 +123,12 @@ struct XdpPrograms::Impl {
     }
   }
 
-  /// Without a table to append by, nothing may be lent under the key.
-  Result<void> set_match_secret(std::uint32_t slot, const compare::DigestKey& key) const {
-    const auto append = key.append_key();
-    if (!append) return {};
+  /// Without a table to append by, which a weakened key lacks, too, the programs compare nothing.
+  Result<void> set_match_secret(std::uint32_t slot, const compare::DigestKey& key, bool compares) const {
     auto secret = std::make_unique<ts_match_secret>();
     secret->flow_id = key.flow_ids();
-    secret->append = *append;
+    const auto append = key.append_key();
+    if (compares && append) secret->append = *append;
     return put(skeleton->maps.ts_match_secrets, slot, *secret);
   }
 
@@ -179,6 +179,9 @@ Result<XdpPrograms> XdpPrograms::load(bool fragments) {
   if (!matches) return tl::unexpected(matches.error());
   impl->matches = std::move(*matches);
   impl->flows.emplace(bpf_map__fd(maps.ts_flows), bpf_map__fd(maps.ts_half_open));
+  auto lanes = Lanes::open(bpf_map__fd(maps.ts_lanes));
+  if (!lanes) return tl::unexpected(lanes.error());
+  impl->lanes = std::move(*lanes);
   return XdpPrograms(std::move(impl));
 }
 
@@ -228,9 +231,9 @@ Result<void> XdpPrograms::arrive(XdpRole role, XdpMode mode, int ifindex, std::s
   return {};
 }
 
-Result<void> XdpPrograms::set_digest_key(std::uint32_t slot, const compare::DigestKey& key) {
+Result<void> XdpPrograms::set_digest_key(std::uint32_t slot, const compare::DigestKey& key, bool compares) {
   if (auto done = put(impl_->skeleton->maps.ts_digest_keys, slot, key.table()); !done) return done;
-  return impl_->set_match_secret(slot, key);
+  return impl_->set_match_secret(slot, key, compares);
 }
 
 MatchTable& XdpPrograms::matches() {
@@ -243,6 +246,10 @@ FlowTables& XdpPrograms::flows() {
 
 const FlowTables& XdpPrograms::flows() const {
   return *impl_->flows;
+}
+
+Lanes& XdpPrograms::lanes() {
+  return *impl_->lanes;
 }
 
 Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& devices) {

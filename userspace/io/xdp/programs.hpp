@@ -15,6 +15,7 @@
 #include "io/netlink/netdev.hpp"
 #include "io/unique_fd.hpp"
 #include "io/xdp/flow_tables.hpp"
+#include "io/xdp/lanes.hpp"
 #include "io/xdp/match_table.hpp"
 
 namespace twinstep::io {
@@ -56,7 +57,8 @@ class XdpPrograms {
   static constexpr std::size_t kArrivingBytesMax = 3072;
 
   /// Digests of the slot's later frames are under this key.
-  Result<void> set_digest_key(std::uint32_t slot, const compare::DigestKey& key);
+  /// compares: whether the programs may compare by it themselves, too.
+  Result<void> set_digest_key(std::uint32_t slot, const compare::DigestKey& key, bool compares);
 
   struct SlotDevices {
     int tap_ifindex = 0;     ///< where the guest gets frames
@@ -81,6 +83,7 @@ class XdpPrograms {
 
   /// The connections that the programs compare by themselves.
   MatchTable& matches();
+  Lanes& lanes();
 
   /// The connections that the programs of a secondary know.
   FlowTables& flows();
