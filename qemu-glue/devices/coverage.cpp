@@ -110,7 +110,7 @@ Result<void> check_nics_in(QmpClient& qmp, const std::string& container, std::se
     if (!backend) return tl::unexpected(backend.error());
     if (*backend && missing.erase(**backend) == 0)
       return refuse(
-          type + " (" + path + ")",
+          std::string(type).append(" (").append(path).append(")"),
           "it is a NIC that the configuration doesn't have; unplug it, or give the VM a [[vm.nic]] for it and "
           "start the VM anew");
   }
