@@ -117,7 +117,7 @@ std::size_t SecondarySide::replay() {
     if (parsed.cls != TS_CLASS_TCP)
       others.emplace_back(frame, parsed);
     else if (stream_bytes(parsed) == 0)
-      last_acks[parsed.flow] = {frame, parsed};
+      last_acks.insert_or_assign(parsed.flow, std::pair(frame, parsed));
     else if (client_may_lack(parsed))
       chosen.emplace_back(frame, parsed);
   }
