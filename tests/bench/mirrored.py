@@ -69,6 +69,11 @@ def _lookup(map_id):
     return bytearray(int(byte, 16) for byte in entry["value"])
 
 
+def _table_of_slot(host, name):
+    """The id of the VM's own map in one that holds a map for each slot."""
+    return str(int.from_bytes(_lookup(_map_named(host, name)), "little"))
+
+
 def _update(map_id, value, namespace):
     """In the namespace of the devices that the value names."""
     namespace.run("bpftool", "map", "update", "id", map_id, "key", *SLOT_KEY, "value", *map(str, value))
@@ -80,7 +85,7 @@ class Feeder:
     """The program that gives the secondary its input, in host b's namespace."""
 
     def __init__(self, host):
-        maps = [word for name in ("ts_flows", "ts_half_open") for word in ("--map", _map_named(host, name))]
+        maps = [word for name in ("ts_flows", "ts_half_open") for word in ("--map", _table_of_slot(host, name))]
         tap = host.control("nic", "show")[0]["tap"]
         self._process = host.namespace.start(FEEDER, "--device", FEEDER_DEVICE, "--tap", tap, "--mac", GUEST_MAC,
                                              *maps, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
