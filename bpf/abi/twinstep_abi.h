@@ -300,7 +300,6 @@ enum ts_counter {
 	TS_COUNT_TAP_LOCAL,        /* to the AF_XDP socket: other VMs of this host may be meant */
 	TS_COUNT_TAP_MATCHED,      /* to the uplink: the SVM has produced it too */
 	TS_COUNT_TAP_TWIN,         /* likewise, compared as a whole */
-	TS_COUNT_TAP_TOLD,         /* of the SVM: its record to the link */
 	TS_COUNT_TAP_CLOSED,       /* dropped by mode */
 	TS_COUNT_TAP_ERROR,        /* could not be parsed, prefixed or redirected: dropped */
 	TS_COUNT_UPLINK_TAP,       /* to the tap */

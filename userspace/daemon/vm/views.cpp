@@ -13,10 +13,11 @@ using nlohmann::json;
 
 /// Names of enum ts_counter's values, in their order.
 constexpr std::array<const char*, TS_COUNTERS> kCounterNames = {
-    "tap_held",     "tap_direct",     "tap_local",      "tap_matched",     "tap_twin",     "tap_told",
-    "tap_closed",   "tap_error",      "uplink_tap",     "uplink_mirrored", "uplink_gated", "uplink_closed",
-    "uplink_error", "link_delivered", "link_rewritten", "link_stale",      "link_records", "link_matched",
-    "link_deltas",  "link_error",     "probes",         "probes_out"};
+    "tap_held",       "tap_direct",     "tap_local",       "tap_matched",  "tap_twin",      "tap_closed",
+    "tap_error",      "uplink_tap",     "uplink_mirrored", "uplink_gated", "uplink_closed", "uplink_error",
+    "link_delivered", "link_rewritten", "link_stale",      "link_records", "link_matched",  "link_deltas",
+    "link_error",     "probes",         "probes_out"};
+static_assert(kCounterNames.back() != nullptr, "every counter has a name");
 
 void add_state(json& shown, const std::string& device, const DeviceState& state) {
   shown[device + "_sockets"] = state.zero_copy ? "zero-copy" : "copy";
