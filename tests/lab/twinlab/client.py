@@ -15,9 +15,9 @@ REPORT_TIMEOUT_S = 45
 class ClientProgram:
     """One run of twinstep-lab-client."""
 
-    def __init__(self, namespace, binary, *arguments):
+    def __init__(self, namespace, binary, *arguments, address=GUEST_ADDRESS):
         self.name = arguments[0]
-        self._process = namespace.start(binary, *arguments, "--host", GUEST_ADDRESS.ip, stdout=subprocess.PIPE,
+        self._process = namespace.start(binary, *arguments, "--host", address.ip, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
 
     def running(self):

@@ -33,9 +33,9 @@ class GuestImage:
             if not (self.directory / file).exists():
                 raise LabError(f"{self.directory} has no {file}: make it with tests/lab/guest/build {self.directory}")
 
-    def qemu_args(self, serial_log, dirty=None):
+    def qemu_args(self, serial_log, dirty=None, address=GUEST_ADDRESS):
         """Arguments for QEMU that boot the guest. `dirty`: (pages per second, working set in pages)."""
-        command_line = f"console=ttyS0 quiet panic=-1 twinstep.ip={GUEST_ADDRESS}"
+        command_line = f"console=ttyS0 quiet panic=-1 twinstep.ip={address}"
         if self.every_protocol:
             command_line += f" twinstep.ip6={GUEST_ADDRESS6} twinstep.vlan={VLAN},{GUEST_VLAN_ADDRESS}"
         else:
@@ -53,7 +53,7 @@ class GuestImage:
         ]
 
 
-def answers(client):
+def answers(client, address=GUEST_ADDRESS):
     """Whether the guest answers a request now."""
-    url = f"http://{GUEST_ADDRESS.ip}/bytes/1"
+    url = f"http://{address.ip}/bytes/1"
     return client.run("curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", url, check=False) == "200"

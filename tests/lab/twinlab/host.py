@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 from twinlab import guest
-from twinlab.network import GUEST_MAC, GUEST_MAC_1, LINK_ADDRESSES
+from twinlab.network import GUEST_MAC, GUEST_MAC_1, LINK_ADDRESSES, NEIGHBOUR_ADDRESS, NEIGHBOUR_MAC
 from twinlab.system import LabError, kill, run, wait_until
 
 START_TIMEOUT_S = 20
@@ -16,6 +16,8 @@ STOP_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 20
 LINK_PORT = 7600
 VM = "web"
+# A second VM, if there is one.
+NEIGHBOUR = "db"
 # The directory that both hosts see.
 ARBITER = "arbiter"
 QEMU = "qemu-system-x86_64"
@@ -46,13 +48,13 @@ class Host:
         self._directory = directory
         self._daemon = None
 
-    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},)):
+    def start(self, image, dirty=None, vm_settings=None, timing=None, memory=None, nics=({},), neighbour=False):
         """Starts the daemon and waits until its control socket answers. vm_settings: more keys of the [[vm]] table;
         timing, memory: keys of [timing] and [memory]; nics: more keys of each [[vm.nic]], {host} in an uplink is this
-        one's name."""
+        one's name; neighbour: there is a second VM."""
         configuration = self._directory / f"{self.name}.toml"
-        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}, memory or {}, nics),
-                                 encoding="utf-8")
+        configuration.write_text(self._configuration(image, dirty, vm_settings or {}, timing or {}, memory or {}, nics,
+                                                     neighbour), encoding="utf-8")
         self.run_directory.mkdir(exist_ok=True)
         with open(self.log, "ab") as log:
             self._daemon = self.namespace.start(self._binaries.daemon, "--config", configuration, stdout=log,
@@ -83,18 +85,18 @@ class Host:
             raise LabError(f"host {self.name}: twinstep {' '.join(words)}: {(done.stdout + done.stderr).strip()}")
         return json.loads(done.stdout)
 
-    def vm(self):
-        return self.control("vm", "show", "name", VM)
+    def vm(self, name=VM):
+        return self.control("vm", "show", "name", name)
 
-    def vm_or_none(self):
+    def vm_or_none(self, name=VM):
         """The VM as this host sees it; None when the host doesn't answer."""
         try:
-            return self.vm()
+            return self.vm(name)
         except LabError:
             return None
 
-    def state(self):
-        vm = self.vm_or_none()
+    def state(self, name=VM):
+        vm = self.vm_or_none(name)
         return vm["state"] if vm else "absent"
 
     def owns_vm(self):
@@ -106,8 +108,8 @@ class Host:
         lines = self.log.read_text(encoding="utf-8", errors="replace")
         return sum(int(count) for count in re.findall(r", (\d+) with other numbers", lines))
 
-    def wait_for_state(self, states, timeout_s):
-        wait_until(lambda: self.state() in states, timeout_s, f"host {self.name}: VM {' or '.join(states)}")
+    def wait_for_state(self, states, timeout_s, name=VM):
+        wait_until(lambda: self.state(name) in states, timeout_s, f"host {self.name}: VM {name} {' or '.join(states)}")
 
     def freeze_all(self):
         """Stops every process of the host, in preparation of kill_all()."""
@@ -147,7 +149,7 @@ class Host:
             raise LabError(f"twinstepd on host {self.name} ended by itself: {' / '.join(last)}")
         return self.vm_or_none() is not None
 
-    def _configuration(self, image, dirty, vm_settings, timing, memory, nics):
+    def _configuration(self, image, dirty, vm_settings, timing, memory, nics, neighbour=False):
         peer = _peer_of(self.name)
         sections = [
             ("[host]", {"name": self.name, "run_dir": str(self.run_directory)}),
@@ -159,11 +161,20 @@ class Host:
             ("[[vm]]", {"name": VM, "home": "a", "memory": guest.MEMORY,
                         "qemu_args": image.qemu_args(self.serial_log, dirty), **vm_settings}),
             *(("[[vm.nic]]", self._nic(mac, settings)) for mac, settings in zip((GUEST_MAC, GUEST_MAC_1), nics)),
+            *(self._neighbour(image) if neighbour else ()),
         ]
         lines = []
         for header, values in sections:
             lines += [header, *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
         return "\n".join(lines)
+
+    def _neighbour(self, image):
+        serial_log = self._directory / f"{self.name}-{NEIGHBOUR}.serial"
+        return [
+            ("[[vm]]", {"name": NEIGHBOUR, "home": "a", "memory": guest.MEMORY,
+                        "qemu_args": image.qemu_args(serial_log, address=NEIGHBOUR_ADDRESS)}),
+            ("[[vm.nic]]", self._nic(NEIGHBOUR_MAC, {})),
+        ]
 
     def _nic(self, mac, settings):
         nic = {"uplink": self.uplink, "mac": mac} | settings

@@ -96,8 +96,8 @@ class Lab:
     def plain_hosts(self):
         return {name: PlainHost(name, self.network, self.directory) for name in HOSTS}
 
-    def client_program(self, *arguments):
-        return ClientProgram(self.network.client, self.binaries.client, *arguments)
+    def client_program(self, *arguments, **options):
+        return ClientProgram(self.network.client, self.binaries.client, *arguments, **options)
 
     def save_logs(self, destination):
         """Copies the logs and configurations of the hosts to where they outlive the lab."""

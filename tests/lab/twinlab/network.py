@@ -29,6 +29,9 @@ GUEST_MAC = "52:54:00:77:00:10"
 CLIENT_ADDRESS_1 = ipaddress.ip_interface("10.80.0.1/24")
 GUEST_ADDRESS_1 = ipaddress.ip_interface("10.80.0.10/24")
 GUEST_MAC_1 = "52:54:00:77:00:11"
+# Of a second VM, if the hosts have one.
+NEIGHBOUR_ADDRESS = ipaddress.ip_interface("10.77.0.20/24")
+NEIGHBOUR_MAC = "52:54:00:77:00:20"
 LINK_ADDRESSES = {"a": ipaddress.ip_interface("10.78.0.1/24"), "b": ipaddress.ip_interface("10.78.0.2/24")}
 # Room for an uplink frame and its encapsulation.
 UPLINK_MTU = 1500
@@ -111,6 +114,16 @@ class Network:
         """What the host's stack sends over the link takes this rate (tc's notation) at most."""
         self.hosts[host].run("tc", "qdisc", "replace", "dev", f"link-{host}", "root", "tbf", "rate", rate, "burst", "64kb",
                              "latency", "50ms")
+
+    def limit_port(self, host, port, rate):
+        """The same, of what it sends to one TCP port; all else goes as before."""
+        device = f"link-{host}"
+        run = self.hosts[host].run
+        run("tc", "qdisc", "replace", "dev", device, "root", "handle", "1:", "htb", "default", "1")
+        for number, limit in ((1, "10gbit"), (2, rate)):
+            run("tc", "class", "replace", "dev", device, "parent", "1:", "classid", f"1:{number}", "htb", "rate", limit)
+        run("tc", "filter", "add", "dev", device, "parent", "1:", "protocol", "ip", "u32", "match", "ip", "dport", port,
+            "0xffff", "flowid", "1:2")
 
     def unlimit_link(self, host):
         self.hosts[host].run("tc", "qdisc", "delete", "dev", f"link-{host}", "root")

@@ -53,11 +53,11 @@ def start_solo(lab, say, dirty=None, vm_settings=None, timing=None, memory=None,
     return hosts
 
 
-def protect(hosts, say, owner="a"):
+def protect(hosts, say, owner="a", vm=VM):
     """Protects the VM that runs solo on its owner."""
     begin = time.monotonic()
-    hosts[owner].control("vm", "protect", "name", VM)
-    hosts[owner].wait_for_state(("protected",), PROTECT_TIMEOUT_S)
+    hosts[owner].control("vm", "protect", "name", vm)
+    hosts[owner].wait_for_state(("protected",), PROTECT_TIMEOUT_S, vm)
     say(f"protected after {time.monotonic() - begin:.1f} s")
 
 
