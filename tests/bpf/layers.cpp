@@ -90,7 +90,7 @@ Bytes segment_of(const Stream& stream) {
   put32(segment, 8, stream.ack);
   segment[12] = static_cast<std::byte>((5 + stream.options.size() / 4) << 4);
   segment[13] = std::byte{stream.flags};
-  put16(segment, 14, 500);
+  put16(segment, 14, stream.window);
   put16(segment, 18, stream.urgent);
   segment = concat({segment, stream.options, stream.payload});
   put_checksum(segment, 16, stream.ends, kTcp);

@@ -51,6 +51,7 @@ struct Stream {
   std::uint32_t seq = 1000;
   std::uint32_t ack = 2000;
   std::uint8_t flags = 0x10;
+  std::uint16_t window = 500;
   std::uint16_t urgent = 0;
   Bytes options{};  ///< a multiple of 4 bytes
   Bytes payload{};

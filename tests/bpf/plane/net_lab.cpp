@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <thread>
 
@@ -45,6 +47,22 @@ bool passes(const io::UniqueFd& from, const io::UniqueFd& to, const char* text) 
   ::sendto(from.get(), &byte, 1, 0, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   pollfd entry{to.get(), POLLIN, 0};
   return ::poll(&entry, 1, kPatienceMs) == 1 && ::recv(to.get(), &byte, 1, 0) == 1;
+}
+
+/// The kernel takes the outermost VLAN tag out of a frame and tells it apart.
+void put_tag_back(Bytes& frame, msghdr& message) {
+  constexpr std::ptrdiff_t kAddressesBytes = 2 * ETH_ALEN;
+  for (const cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr;
+       each = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(each))) {
+    if (each->cmsg_level != SOL_PACKET || each->cmsg_type != PACKET_AUXDATA) continue;
+    tpacket_auxdata told{};
+    std::memcpy(&told, CMSG_DATA(each), sizeof(told));
+    if ((told.tp_status & TP_STATUS_VLAN_VALID) == 0) continue;
+    Bytes tag(4);
+    put16(tag, 0, told.tp_vlan_tpid);
+    put16(tag, 2, told.tp_vlan_tci);
+    frame.insert(frame.begin() + kAddressesBytes, tag.begin(), tag.end());
+  }
 }
 
 }  // namespace
@@ -90,7 +108,9 @@ void NetLab::be_client_on(const std::string& device) {
     address.sll_family = AF_PACKET;
     address.sll_protocol = htons(ETH_P_ALL);
     address.sll_ifindex = static_cast<int>(::if_nametoindex(device.c_str()));
-    if (::bind(client_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    const int on = 1;
+    if (::setsockopt(client_.get(), SOL_PACKET, PACKET_AUXDATA, &on, sizeof(on)) != 0 ||
+        ::bind(client_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
       failure_ = "cannot bind the client's socket to " + device;
   });
 }
@@ -165,11 +185,19 @@ std::optional<Bytes> NetLab::client_receive_any(std::span<const Mac> sources,
     if (left.count() < 0 || ::poll(&entry, 1, static_cast<int>(left.count())) != 1) return std::nullopt;
     Bytes frame(16384);
     sockaddr_ll from{};
-    socklen_t from_bytes = sizeof(from);
-    const auto bytes =
-        ::recvfrom(client_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_bytes);
+    iovec data{frame.data(), frame.size()};
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(tpacket_auxdata))> control{};
+    msghdr message{};
+    message.msg_name = &from;
+    message.msg_namelen = sizeof(from);
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const auto bytes = ::recvmsg(client_.get(), &message, 0);
     if (bytes <= 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
     frame.resize(static_cast<std::size_t>(bytes));
+    put_tag_back(frame, message);
     if (std::ranges::any_of(sources, [&](const Mac& source) { return comes_from(frame, source); })) return frame;
   }
 }

@@ -87,4 +87,22 @@ void PlaneFixture::checkpoint(std::uint32_t epoch, const Guest& primary, const G
   primary.plane->svm_running(epoch);
 }
 
+void ProtectedVmFixture::SetUp() {
+  PlaneFixture::SetUp();
+  if (IsSkipped() || HasFatalFailure()) return;
+  start('a', a_, std::span(&kVmMac, 1),
+        [this](std::size_t /*vm*/, const compare::Diverged& diverged) { on_diverged(diverged); });
+  start('b', b_, std::span(&kVmMac, 1));
+  if (HasFatalFailure()) return;
+  pair(a_, b_, 0);
+  pvm().plane->direct();
+  svm().plane->standby();
+  checkpoint();
+}
+
+void ProtectedVmFixture::TearDown() {
+  a_.guests.clear();
+  b_.guests.clear();
+}
+
 }  // namespace twinstep::test

@@ -65,4 +65,23 @@ class PlaneFixture : public ::testing::Test {
   std::optional<NetLab> lab_;
 };
 
+/// One VM, protected.
+class ProtectedVmFixture : public PlaneFixture {
+ protected:
+  void SetUp() override;
+  /// The planes' threads are gone before a test's own members are.
+  void TearDown() override;
+
+  /// Called by the primary plane's thread.
+  virtual void on_diverged(const compare::Diverged& /*diverged*/) {}
+
+  Guest& pvm() { return a_.guests.front(); }
+  Guest& svm() { return b_.guests.front(); }
+  /// The next one.
+  void checkpoint() { PlaneFixture::checkpoint(++epoch_, pvm(), svm()); }
+
+  std::uint32_t epoch_ = 0;
+  Host a_, b_;
+};
+
 }  // namespace twinstep::test

@@ -19,23 +19,8 @@ Bytes datagram(std::uint8_t number) {
   return frame_of(Ip{.payload = concat({bytes_of({0x13, 0x88, 0x9c, 0x40, 0x01, 0x35, 0, 0}), payload})});
 }
 
-class WholeFramesTest : public PlaneFixture {
+class WholeFramesTest : public ProtectedVmFixture {
  protected:
-  void SetUp() override {
-    PlaneFixture::SetUp();
-    if (IsSkipped() || HasFatalFailure()) return;
-    start('a', a_, std::span(&kVmMac, 1));
-    start('b', b_, std::span(&kVmMac, 1));
-    if (HasFatalFailure()) return;
-    pair(a_, b_, 0);
-    pvm().plane->direct();
-    svm().plane->standby();
-    checkpoint(1, pvm(), svm());
-  }
-
-  Guest& pvm() { return a_.guests.front(); }
-  Guest& svm() { return b_.guests.front(); }
-
   /// Datagrams of these numbers.
   static void says(const Guest& guest, unsigned first, unsigned last) {
     for (unsigned number = first; number <= last; ++number) guest.send(datagram(static_cast<std::uint8_t>(number)));
@@ -60,8 +45,6 @@ class WholeFramesTest : public PlaneFixture {
       EXPECT_EQ(static_cast<unsigned>(frame->at(kNumberAt)), number);
     }
   }
-
-  Host a_, b_;
 };
 
 TEST_F(WholeFramesTest, WhatTheSvmHasSaidLeavesByTheKernel) {
@@ -96,7 +79,7 @@ TEST_F(WholeFramesTest, ThePvmsEarlierFramesLeaveFirst) {
 TEST_F(WholeFramesTest, ACheckpointEndsWhatTheKernelKnows) {
   ASSERT_NO_FATAL_FAILURE(svm_says(1, 2));
   says(pvm(), 3, 3);
-  checkpoint(2, pvm(), svm());
+  checkpoint();
   client_hears(3, 3);
   says(pvm(), 1, 2);
   EXPECT_FALSE(lab_->client_receive(kQuiet)) << "the SVM said it in another epoch";
