@@ -5,15 +5,11 @@
 #include "pair.hpp"
 #include "segments.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
 
-using testing::data;
-using testing::Pair;
-using TestSegment = testing::Segment;
-
 TEST(Bounds, HeldFramesAskForACheckpoint) {
-  Pair pair(testing::test_key(), {.held_frames_max = 3});
+  Pair pair(test_key(), {.held_frames_max = 3});
   for (std::uint32_t i = 0; i < 2; ++i) pair.pvm(data(100 + i, "x"));
   EXPECT_FALSE(pair.diverged().has_value());
   pair.pvm(data(102, "x"));
@@ -21,12 +17,12 @@ TEST(Bounds, HeldFramesAskForACheckpoint) {
 }
 
 TEST(Bounds, IdleFlowsMakeRoomAndWaitingOnesStay) {
-  Pair pair(testing::test_key(), {.flows_max = 3});
-  TestSegment held = data(1, "x");
+  Pair pair(test_key(), {.flows_max = 3});
+  Segment held = data(1, "x");
   held.peer_port = 1;
   const auto id = pair.pvm(held);
   for (std::uint16_t port = 2; port < 50; ++port) {
-    TestSegment segment = data(1, "x");
+    Segment segment = data(1, "x");
     segment.peer_port = port;
     pair.pvm(segment);
     pair.svm(segment);
@@ -37,4 +33,4 @@ TEST(Bounds, IdleFlowsMakeRoomAndWaitingOnesStay) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing

@@ -5,18 +5,8 @@
 #include "pair.hpp"
 #include "segments.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
-
-using testing::bytes_of;
-using testing::data;
-using testing::fin;
-using testing::Pair;
-using testing::pure_ack;
-using testing::rst;
-using testing::syn_ack;
-using TestSegment = testing::Segment;
-using Ids = std::vector<FrameId>;
 
 TEST(Opening, DifferencesAreToldBeforeTheSynGoesOut) {
   Pair pair;
@@ -28,7 +18,7 @@ TEST(Opening, DifferencesAreToldBeforeTheSynGoesOut) {
   ASSERT_NE(delta, nullptr);
   EXPECT_EQ(delta->seq_delta, 4000U);
   EXPECT_EQ(delta->ts_delta, 30U);
-  EXPECT_EQ(delta->flow, testing::flow_of({}));
+  EXPECT_EQ(delta->flow, flow_of({}));
   EXPECT_EQ(pair.released(), Ids{syn});
   const auto a = pair.pvm(data(1001, "abcd", 1));
   pair.svm(data(5001, "ab", 1));
@@ -57,7 +47,7 @@ TEST(Opening, EqualNumbersNeedNoDifference) {
 
 TEST(Opening, OptionsThatDifferDiverge) {
   Pair pair;
-  TestSegment syn = syn_ack(5);
+  Segment syn = syn_ack(5);
   pair.svm(syn);
   syn.mss = 1400;
   const auto id = pair.pvm(syn);
@@ -67,7 +57,7 @@ TEST(Opening, OptionsThatDifferDiverge) {
 
 TEST(Opening, ByTheGuest) {
   Pair pair;
-  TestSegment syn{.seq = 1000, .flags = kSyn, .tsval = 3, .mss = 1460};
+  Segment syn{.seq = 1000, .flags = kSyn, .tsval = 3, .mss = 1460};
   const auto id = pair.pvm(syn);
   syn.seq = 2000;
   pair.svm(syn);
@@ -200,4 +190,4 @@ TEST(Closing, RefusedConnectionsMatchOneByOne) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing

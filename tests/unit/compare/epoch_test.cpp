@@ -5,17 +5,8 @@
 #include "pair.hpp"
 #include "segments.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
-
-using testing::bytes_of;
-using testing::data;
-using testing::fin;
-using testing::Pair;
-using testing::pure_ack;
-using testing::syn_ack;
-using TestSegment = testing::Segment;
-using Ids = std::vector<FrameId>;
 
 TEST(Epochs, RecordsOfAnotherEpochAreIgnored) {
   Pair pair;
@@ -29,10 +20,10 @@ TEST(Epochs, RecordsOfAnotherEpochAreIgnored) {
 
 TEST(Epochs, HeldFramesGoOutAtTheCommitInOrderOfArrival) {
   Pair pair;
-  TestSegment other = data(5, "x");
+  Segment other = data(5, "x");
   other.peer_port = 9;
   const auto a = pair.pvm(data(100, "abc"));
-  const auto b = pair.pvm_frame(testing::encode_udp("u"));
+  const auto b = pair.pvm_frame(encode_udp("u"));
   const auto c = pair.pvm(other);
   const auto d = pair.pvm(data(103, "def"));
   pair.begin_epoch();
@@ -53,8 +44,8 @@ TEST(Epochs, NothingOfAnEpochGoesOutBeforeItsCommit) {
   const auto again = pair.pvm(data(100, "abc", 7));
   const auto ack = pair.pvm(pure_ack(103, 7));
   pair.svm(pure_ack(103, 7));
-  pair.svm_frame(testing::encode_udp("u"));
-  const auto udp = pair.pvm_frame(testing::encode_udp("u"));
+  pair.svm_frame(encode_udp("u"));
+  const auto udp = pair.pvm_frame(encode_udp("u"));
   EXPECT_TRUE(pair.released().empty()) << "the old epoch's SVM could still take over";
   pair.commit();
   EXPECT_EQ(pair.released(), (Ids{1, again, ack, udp}));
@@ -127,7 +118,7 @@ TEST(Epochs, ReleaseAllAndDiscard) {
   Pair solo;
   const auto a = solo.pvm(data(100, "abc"));
   solo.begin_epoch();
-  const auto b = solo.pvm_frame(testing::encode_udp("u"));
+  const auto b = solo.pvm_frame(encode_udp("u"));
   const auto c = solo.pvm(data(103, "def"));
   solo.comparer.release_all(solo.effects);
   EXPECT_EQ(solo.released(), (Ids{a, b, c}));
@@ -136,7 +127,7 @@ TEST(Epochs, ReleaseAllAndDiscard) {
   Pair lost;
   lost.pvm(data(100, "abc"));
   lost.begin_epoch();
-  lost.pvm_frame(testing::encode_udp("u"));
+  lost.pvm_frame(encode_udp("u"));
   EXPECT_EQ(lost.comparer.discard(), (Ids{1, 2}));
   lost.commit();
   EXPECT_TRUE(lost.released().empty());
@@ -145,4 +136,4 @@ TEST(Epochs, ReleaseAllAndDiscard) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing

@@ -6,12 +6,8 @@
 #include "core/compare/token_bucket.hpp"
 #include "pair.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
-
-using testing::bytes_of;
-using testing::Pair;
-using TestSegment = testing::Segment;
 
 constexpr Nanos kHold = 50 * kMillisecond;
 constexpr std::size_t kHeldMax = 64;
@@ -19,11 +15,11 @@ constexpr std::size_t kPart = kHeldMax * 3 / 8;
 constexpr Limits kLimits{.held_frames_max = kHeldMax, .flows_max = 4, .half_open_flows_max = 100};
 
 /// What a VM answers stranger number n: SYN-ACK with an initial number of its own.
-TestSegment answer(unsigned n, std::uint32_t isn) {
+Segment answer(unsigned n, std::uint32_t isn) {
   return {.seq = isn + n, .ack = 1, .flags = kSyn | kAck, .peer_port = static_cast<std::uint16_t>(1000 + n)};
 }
 
-TestSegment data(std::uint32_t seq, std::string_view text) {
+Segment data(std::uint32_t seq, std::string_view text) {
   return {.seq = seq, .ack = 1, .payload = bytes_of(text)};
 }
 
@@ -60,7 +56,7 @@ class FloodTest : public ::testing::Test {
     return checkpoints;
   }
 
-  Pair pair_{testing::test_key(), kLimits};
+  Pair pair_{test_key(), kLimits};
 };
 
 TEST_F(FloodTest, AnswersToStrangersPushNoConnectionOut) {
@@ -77,7 +73,7 @@ TEST_F(FloodTest, AnswersToStrangersPushNoConnectionOut) {
 TEST_F(FloodTest, ConnectionsBeyondTheirOwnBoundDoMakeRoom) {
   open_connection();
   for (std::uint16_t port = 0; port < 4; ++port) {
-    TestSegment other = data(1, "x");
+    Segment other = data(1, "x");
     other.peer_port = port;
     pair_.pvm(other);
     pair_.svm(other);
@@ -91,7 +87,7 @@ TEST_F(FloodTest, ConnectionsBeyondTheirOwnBoundDoMakeRoom) {
 TEST_F(FloodTest, ResetsToStrangersPushNoConnectionOut) {
   open_connection();
   for (std::uint16_t port = 5000; port < 6000; ++port) {
-    const TestSegment reset{.seq = 7, .flags = kRst, .peer_port = port};
+    const Segment reset{.seq = 7, .flags = kRst, .peer_port = port};
     pair_.pvm(reset);
     pair_.svm(reset);
   }
@@ -120,7 +116,7 @@ TEST_F(FloodTest, UnansweredAnswersAreBoundedAndNoPressure) {
 }
 
 TEST_F(FloodTest, AForgottenFlowsFramesAreFreed) {
-  Pair pair(testing::test_key(), {.held_frames_max = 1000, .half_open_flows_max = 10});
+  Pair pair(test_key(), {.held_frames_max = 1000, .half_open_flows_max = 10});
   const FrameId first = pair.pvm(answer(0, 70000));
   for (unsigned n = 1; n <= 10; ++n) pair.pvm(answer(n, 70000));
   const auto dropped = pair.all<Drop>();
@@ -149,7 +145,7 @@ TEST_F(FloodTest, AConnectionsOwnStallsAlwaysAsk) {
 TEST_F(FloodTest, DatagramsWithoutTwinsAskForFewCheckpointsAndTheOldestGo) {
   int n = 0;
   const int checkpoints = checkpoints_during(20 * kSecond, [&] {
-    for (int i = 0; i < 10; ++i) pair_.pvm_frame(testing::encode_udp(std::to_string(n++)));
+    for (int i = 0; i < 10; ++i) pair_.pvm_frame(encode_udp(std::to_string(n++)));
     EXPECT_LE(pair_.comparer.stats().frames_held, kHeldMax);
   });
   EXPECT_GE(checkpoints, 20) << "even where no datagram waits long enough to be overdue";
@@ -158,35 +154,35 @@ TEST_F(FloodTest, DatagramsWithoutTwinsAskForFewCheckpointsAndTheOldestGo) {
 }
 
 TEST_F(FloodTest, OfDatagramsWithoutTwinsTheOldestGoes) {
-  const FrameId oldest = pair_.pvm_frame(testing::encode_udp("oldest"));
-  for (std::size_t i = 0; i < kPart; ++i) pair_.pvm_frame(testing::encode_udp(std::to_string(i)));
+  const FrameId oldest = pair_.pvm_frame(encode_udp("oldest"));
+  for (std::size_t i = 0; i < kPart; ++i) pair_.pvm_frame(encode_udp(std::to_string(i)));
   const auto dropped = pair_.all<Drop>();
   ASSERT_EQ(dropped.size(), 1U);
   EXPECT_EQ(dropped.front().id, oldest);
-  pair_.svm_frame(testing::encode_udp("oldest"));
+  pair_.svm_frame(encode_udp("oldest"));
   EXPECT_FALSE(pair_.is_out(oldest));
 }
 
 TEST_F(FloodTest, NothingIsDroppedForWantOfATwinWhileTheSvmStandsStill) {
   pair_.begin_epoch();
-  for (std::size_t i = 0; i < kHeldMax; ++i) pair_.pvm_frame(testing::encode_udp(std::to_string(i)));
+  for (std::size_t i = 0; i < kHeldMax; ++i) pair_.pvm_frame(encode_udp(std::to_string(i)));
   EXPECT_EQ(pair_.comparer.stats().frames_expended, 0U);
-  pair_.pvm_frame(testing::encode_udp("one too many"));
+  pair_.pvm_frame(encode_udp("one too many"));
   EXPECT_EQ(pair_.comparer.stats().frames_expended, 1U) << "the bound on all held frames stays";
 }
 
 TEST_F(FloodTest, AFewDatagramsAskAtOnce) {
   const int checkpoints = checkpoints_during(2 * kSecond, [&, n = 0]() mutable {
-    if (n++ % 20 == 0) pair_.pvm_frame(testing::encode_udp(std::to_string(n)));
+    if (n++ % 20 == 0) pair_.pvm_frame(encode_udp(std::to_string(n)));
   });
   EXPECT_EQ(checkpoints, 10);
 }
 
 TEST_F(FloodTest, TheTrackerKeepsConnections) {
-  SvmTracker tracker(testing::test_key(), {.flows_max = 4, .half_open_flows_max = 10});
-  const auto record_of = [&](const TestSegment& segment) {
-    const testing::Bytes bytes = encode(segment);
-    return tracker.on_frame(parse(bytes, testing::meta_of(bytes, testing::test_key()), testing::test_key()));
+  SvmTracker tracker(test_key(), {.flows_max = 4, .half_open_flows_max = 10});
+  const auto record_of = [&](const Segment& segment) {
+    const Bytes bytes = encode(segment);
+    return tracker.on_frame(parse(bytes, meta_of(bytes, test_key()), test_key()));
   };
   record_of({.seq = 499, .ack = 1, .flags = kSyn | kAck});
   record_of(data(500, "first"));
@@ -217,4 +213,4 @@ TEST(TokenBucket, GivesABurstAndThenAtItsRate) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing

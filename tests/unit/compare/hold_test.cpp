@@ -4,17 +4,13 @@
 
 #include "pair.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
-
-using testing::bytes_of;
-using testing::Pair;
-using TestSegment = testing::Segment;
 
 constexpr Nanos kHold = 50 * kMillisecond;
 constexpr Nanos kGrace = 200 * kMillisecond;
 
-TestSegment data(std::uint32_t seq, std::string_view text, std::uint16_t peer_port = 4242) {
+Segment data(std::uint32_t seq, std::string_view text, std::uint16_t peer_port = 4242) {
   return {.seq = seq, .payload = bytes_of(text), .peer_port = peer_port};
 }
 
@@ -62,7 +58,7 @@ TEST_F(HoldTest, WaitingBytesStall) {
 
 TEST_F(HoldTest, WaitingAcknowledgementIsNamed) {
   pair_.svm(data(100, "abc"));
-  TestSegment segment = data(100, "abc");
+  Segment segment = data(100, "abc");
   segment.ack = 9;
   pair_.pvm(segment);
   EXPECT_EQ(until_diverged(), kHold);
@@ -72,7 +68,7 @@ TEST_F(HoldTest, WaitingAcknowledgementIsNamed) {
 TEST_F(HoldTest, WaitingDatagramIsNamed) {
   svm_speaks();
   pass(kHold);
-  pair_.pvm_frame(testing::encode_udp("u"));
+  pair_.pvm_frame(encode_udp("u"));
   EXPECT_EQ(until_diverged(), kHold);
   EXPECT_EQ(pair_.diverged(), Cause::datagram);
 }
@@ -143,10 +139,10 @@ TEST_F(HoldTest, ProgressOfAnotherFlowDoesNotHelp) {
 TEST_F(HoldTest, ReleasedFramesHaveNoDeadline) {
   svm_speaks();
   pair_.pvm(data(100, "abc"));
-  pair_.pvm_frame(testing::encode_udp("u"));
+  pair_.pvm_frame(encode_udp("u"));
   pass(kHold / 2);
   pair_.svm(data(100, "abc"));
-  pair_.svm_frame(testing::encode_udp("u"));
+  pair_.svm_frame(encode_udp("u"));
   pass(kSecond);
   EXPECT_FALSE(pair_.diverged().has_value());
   EXPECT_FALSE(pair_.comparer.next_deadline().has_value());
@@ -169,4 +165,4 @@ TEST_F(HoldTest, LaterFrameOfTheFlowKeepsTheFirstOnesDeadline) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing

@@ -15,6 +15,8 @@
 
 namespace twinstep::compare::testing {
 
+using Ids = std::vector<FrameId>;
+
 /// A comparer and a tracker with a link between them, and what came out.
 class Pair {
  public:

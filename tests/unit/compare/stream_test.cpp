@@ -5,16 +5,8 @@
 #include "pair.hpp"
 #include "segments.hpp"
 
-namespace twinstep::compare {
+namespace twinstep::compare::testing {
 namespace {
-
-using testing::bytes_of;
-using testing::data;
-using testing::Pair;
-using testing::pure_ack;
-using testing::syn_ack;
-using TestSegment = testing::Segment;
-using Ids = std::vector<FrameId>;
 
 TEST(Streams, FrameWaitsForTheSvmsBytes) {
   Pair pair;
@@ -109,7 +101,7 @@ TEST(Streams, RepetitionOfReleasedBytesPassesAtOnceEvenWhileOthersWait) {
 }
 
 TEST(Streams, BoundariesAreBounded) {
-  Pair pair(testing::test_key(), {.boundaries_max = 2});
+  Pair pair(test_key(), {.boundaries_max = 2});
   pair.pvm(pure_ack(100, 0));
   for (std::uint32_t i = 0; i < 10; ++i) pair.svm(data(100 + i, "x"));
   const auto a = pair.pvm(data(100, "xxxxx"));
@@ -139,7 +131,7 @@ TEST(Streams, WeakKeyLetsAWrongByteThroughAndTheRealOneDoesNot) {
     unsigned passed = 0;
     Pair pair(key);
     for (std::uint16_t port = 1; port <= 3000; ++port) {
-      TestSegment segment = data(100, "the PVM's bytes");
+      Segment segment = data(100, "the PVM's bytes");
       segment.peer_port = port;
       const auto id = pair.pvm(segment);
       segment.payload = bytes_of("some" + std::to_string(10000 + port) + "number");
@@ -148,8 +140,8 @@ TEST(Streams, WeakKeyLetsAWrongByteThroughAndTheRealOneDoesNot) {
     }
     return passed;
   };
-  EXPECT_GT(passes(DigestKey::weakened(testing::seed_bytes(3), 8)), 0U);
-  EXPECT_EQ(passes(testing::test_key()), 0U);
+  EXPECT_GT(passes(DigestKey::weakened(seed_bytes(3), 8)), 0U);
+  EXPECT_EQ(passes(test_key()), 0U);
 }
 
 TEST(Acks, NothingIsAcknowledgedThatTheSvmHasNot) {
@@ -213,7 +205,7 @@ TEST(Windows, UpdateFollowsWhenTheSvmOpensByEnough) {
   pair.svm(pure_ack(100, 1000, 10000));
   const auto sent = pair.all<SendFrame>();
   ASSERT_EQ(sent.size(), 1U);
-  EXPECT_TRUE(testing::checksums_are_right(sent[0].bytes));
+  EXPECT_TRUE(checksums_are_right(sent[0].bytes));
   const Frame update = parse(sent[0].bytes, pair.key);
   ASSERT_EQ(update.cls, TS_CLASS_TCP);
   EXPECT_EQ(update.tcp.window, 10000);
@@ -231,12 +223,12 @@ TEST(Windows, UpdateFollowsWhenTheSvmOpensByEnough) {
 TEST(Windows, UpdateOfALimitedDataFrameHasNoPayloadAndGoesOnBehindIt) {
   Pair pair;
   pair.svm({.seq = 100, .ack = 7, .window = 0, .payload = bytes_of("abcde")});
-  TestSegment segment{.seq = 100, .ack = 7, .flags = kAck | kPsh, .window = 900, .payload = bytes_of("abcde")};
+  Segment segment{.seq = 100, .ack = 7, .flags = kAck | kPsh, .window = 900, .payload = bytes_of("abcde")};
   EXPECT_EQ(pair.window_of(pair.pvm(segment)), 0);
   pair.svm(pure_ack(105, 7, 100));
   ASSERT_EQ(pair.all<SendFrame>().size(), 1U) << "from zero any opening counts";
   const auto bytes = pair.all<SendFrame>()[0].bytes;
-  EXPECT_TRUE(testing::checksums_are_right(bytes));
+  EXPECT_TRUE(checksums_are_right(bytes));
   const Frame update = parse(bytes, pair.key);
   EXPECT_TRUE(update.payload.empty());
   EXPECT_EQ(bytes.size(), 54U);
@@ -255,7 +247,7 @@ TEST(Windows, NoUpdateWhileFramesWait) {
 
 TEST(Windows, ScaleOfTheSynCounts) {
   Pair pair;
-  TestSegment syn = syn_ack(99);
+  Segment syn = syn_ack(99);
   syn.window_scale = 7;
   syn.window = 64000;
   pair.svm(syn);
@@ -287,4 +279,4 @@ TEST(Windows, FramesOfAClosedEpochTellTheWindowThemselves) {
 }
 
 }  // namespace
-}  // namespace twinstep::compare
+}  // namespace twinstep::compare::testing
