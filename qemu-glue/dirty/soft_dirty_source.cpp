@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <string>
 
 #include "memory/os_error.hpp"
+#include "qemu-glue/dirty/proc_file.hpp"
 #include "qemu-glue/dirty/remote_syscall.hpp"
 #include "qemu-glue/dirty/scratch_page.hpp"
 
@@ -25,13 +25,6 @@ constexpr std::chrono::milliseconds kHoldTimeout{1000};
 constexpr std::size_t kEntriesPerRead = 16384;
 constexpr std::uint64_t kSoftDirty = std::uint64_t{1} << 55;
 constexpr char kClearSoftDirty = '4';
-
-Result<UniqueFd> open_of(const std::string& process, const char* name, int flags) {
-  const std::string path = "/proc/" + process + "/" + name;
-  UniqueFd file(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!file) return fail_errno("cannot open " + path);
-  return file;
-}
 
 Result<void> clear(const UniqueFd& clear_refs) {
   if (::pwrite(clear_refs.get(), &kClearSoftDirty, 1, 0) != 1)
@@ -62,9 +55,9 @@ Result<void> lock_on_fault(pid_t pid, std::span<const RemoteRange> ram) {
 Result<void> check_kernel_for_soft_dirty() {
   ScratchPage page;
   if (!page.valid()) return fail_errno("cannot map a page of memory");
-  const auto pagemap = open_of("self", "pagemap", O_RDONLY);
+  const auto pagemap = open_proc_file(::getpid(), "pagemap", O_RDONLY);
   if (!pagemap) return tl::unexpected(pagemap.error());
-  const auto clear_refs = open_of("self", "clear_refs", O_WRONLY);
+  const auto clear_refs = open_proc_file(::getpid(), "clear_refs", O_WRONLY);
   if (!clear_refs) return tl::unexpected(clear_refs.error());
   if (auto cleared = clear(*clear_refs); !cleared) return cleared;
   const auto before = is_dirty(*pagemap, page);
@@ -76,9 +69,9 @@ Result<void> check_kernel_for_soft_dirty() {
 }
 
 Result<std::unique_ptr<memory::DirtySource>> SoftDirtySource::create(pid_t pid, std::span<const RemoteRange> ram) {
-  auto pagemap = open_of(std::to_string(pid), "pagemap", O_RDONLY);
+  auto pagemap = open_proc_file(pid, "pagemap", O_RDONLY);
   if (!pagemap) return tl::unexpected(pagemap.error());
-  auto clear_refs = open_of(std::to_string(pid), "clear_refs", O_WRONLY);
+  auto clear_refs = open_proc_file(pid, "clear_refs", O_WRONLY);
   if (!clear_refs) return tl::unexpected(clear_refs.error());
   if (auto locked = lock_on_fault(pid, ram); !locked) return tl::unexpected(locked.error());
   return std::unique_ptr<memory::DirtySource>(new SoftDirtySource(ram, std::move(*pagemap), std::move(*clear_refs)));

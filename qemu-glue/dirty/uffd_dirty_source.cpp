@@ -9,9 +9,9 @@
 
 #include <cerrno>
 #include <chrono>
-#include <string>
 
 #include "memory/os_error.hpp"
+#include "qemu-glue/dirty/proc_file.hpp"
 #include "qemu-glue/dirty/remote_syscall.hpp"
 #include "qemu-glue/dirty/scratch_page.hpp"
 #include "qemu-glue/launch/pidfd.hpp"
@@ -25,13 +25,6 @@ using memory::kPageBytes;
 
 constexpr std::chrono::milliseconds kHoldTimeout{1000};
 constexpr std::size_t kRegionsPerScan = 16384;
-
-Result<UniqueFd> open_pagemap(pid_t pid) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/pagemap";
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_errno("cannot open " + path);
-  return file;
-}
 
 // Takes a copy of a descriptor of another process.
 Result<UniqueFd> take_fd(pid_t pid, int remote_fd) {
@@ -91,7 +84,7 @@ Result<void> check_kernel_for_write_protection() {
   const RemoteRange range{page.number(), kPageBytes};
   UniqueFd uffd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
   if (!uffd) return fail_errno("no userfaultfd");
-  auto pagemap = open_pagemap(::getpid());
+  auto pagemap = open_proc_file(::getpid(), "pagemap", O_RDONLY);
   if (!pagemap) return tl::unexpected(pagemap.error());
   if (auto watched = watch(uffd, {&range, 1}); !watched) return watched;
   if (auto protected_page = protect(uffd, {&range, 1}); !protected_page) return protected_page;
@@ -113,7 +106,7 @@ Result<void> check_kernel_for_write_protection() {
 
 Result<std::unique_ptr<memory::DirtySource>> UffdDirtySource::create(pid_t pid, std::span<const RemoteRange> ram,
                                                                      bool live) {
-  auto pagemap = open_pagemap(pid);
+  auto pagemap = open_proc_file(pid, "pagemap", O_RDONLY);
   if (!pagemap) return tl::unexpected(pagemap.error());
   auto uffd = create_in(pid);
   if (!uffd) return tl::unexpected(uffd.error());
