@@ -154,42 +154,34 @@ std::vector<Prover::Way> Prover::ways_from_devices() {
   };
   const std::size_t bytes =
       std::min(frame_bytes_max(), io::XdpPrograms::kArrivingBytesMax - std::size_t{TS_LINK_OVERHEAD_BYTES});
-  const std::string to_tap = "is the tap up, and its MTU " + std::to_string(tap_.mtu() + kTagBytes) +
-                             "? If so restart twinstepd, which writes the programs' maps anew";
-  const std::string to_socket = "see `bpftool net` for other programs there, and restart twinstepd";
-  return {
-      {.name = "from the uplink " + nic.uplink + " to twinstepd",
-       .remedy = to_socket,
-       .path = TS_PROBE_SOCKET,
-       .bytes = bytes,
-       .send = at_uplink},
-      {.name = "from the uplink " + nic.uplink + " to the tap " + nic.tap,
-       .remedy = to_tap,
-       .path = TS_PROBE_TAP,
-       .bytes = bytes,
-       .send = at_uplink,
-       .ends_in_tap = true,
-       .by_redirect = true},
-      {.name = "from the uplink " + nic.uplink + " to the tap " + nic.tap + ", mirrored",
-       .remedy = to_tap,
-       .path = TS_PROBE_MIRROR_TAP,
-       .bytes = bytes,
-       .send = at_uplink,
-       .ends_in_tap = true,
-       .by_redirect = true},
-      {.name = "from the link " + nic.link + " to twinstepd",
-       .remedy = to_socket,
-       .path = TS_PROBE_SOCKET,
-       .bytes = bytes,
-       .send = at_link},
-      {.name = "from the link " + nic.link + " to the tap " + nic.tap,
-       .remedy = to_tap,
-       .path = TS_PROBE_TAP,
-       .bytes = bytes,
-       .send = at_link,
-       .ends_in_tap = true,
-       .by_redirect = true},
+  struct Arrival {
+    std::string from;
+    std::function<Result<void>(std::span<const std::byte>)> send;
+    bool mirrors = false;
   };
+  std::vector<Way> ways;
+  for (const auto& [from, send, mirrors] :
+       {Arrival{"from the uplink " + nic.uplink, at_uplink, true}, Arrival{"from the link " + nic.link, at_link}}) {
+    const Way to_tap{.name = from + " to the tap " + nic.tap,
+                     .remedy = "is the tap up, and its MTU " + std::to_string(tap_.mtu() + kTagBytes) +
+                               "? If so restart twinstepd, which writes the programs' maps anew",
+                     .path = TS_PROBE_TAP,
+                     .bytes = bytes,
+                     .send = send,
+                     .ends_in_tap = true,
+                     .by_redirect = true};
+    ways.push_back({.name = from + " to twinstepd",
+                    .remedy = "see `bpftool net` for other programs there, and restart twinstepd",
+                    .path = TS_PROBE_SOCKET,
+                    .bytes = bytes,
+                    .send = send});
+    ways.push_back(to_tap);
+    if (!mirrors) continue;
+    ways.push_back(to_tap);
+    ways.back().name += ", mirrored";
+    ways.back().path = TS_PROBE_MIRROR_TAP;
+  }
+  return ways;
 }
 
 Result<void> Prover::prove_host(const Pump& pump) {
