@@ -346,7 +346,7 @@ TEST_F(PlaneTest, AnSvmThatIsAboutToStopGetsNothingAndIsStillHeard) {
   lab_->client_send(request);
   EXPECT_TRUE(a().receive());
   EXPECT_FALSE(b().receive(kQuiet));
-  b().plane->occupy_reader();  // nobody reads it here
+  EXPECT_FALSE(b().plane->occupy_reader()) << "nobody reads it here";
   ASSERT_TRUE(b().plane->standby_stop(2));
   EXPECT_FALSE(b().tap->unread()) << "the decoy must not stay";
   b().plane->standby_return();

@@ -464,12 +464,19 @@ std::size_t Plane::discard_and_close() {
   });
 }
 
-void Plane::occupy_reader() {
-  impl_->call([self = impl_.get()] {
+bool Plane::occupy_reader() {
+  return impl_->call([self = impl_.get()] {
     self->port->send_copy(self->port->input(), io::Tap::decoy());
     self->port->input().flush();
-    const Nanos begin = io::monotonic_ns();
-    while (self->tap.unread() && io::monotonic_ns() - begin < kDecoyTimeout) std::this_thread::sleep_for(kDecoyPoll);
+    for (const Nanos until = io::monotonic_ns() + kDecoyTimeout; self->tap.unread();) {
+      if (io::monotonic_ns() >= until) {
+        spdlog::info("{}: QEMU took no decoy: it holds a client's frame that came just before the stop",
+                     self->tap.name());
+        return false;
+      }
+      std::this_thread::sleep_for(kDecoyPoll);
+    }
+    return true;
   });
 }
 

@@ -140,8 +140,8 @@ class Plane {
 
   // Secondary
   /// The SVM has been stopped, after shut_input(), and its QEMU reads one more frame: gives it a decoy and waits until
-  /// it is taken. Once per stop.
-  void occupy_reader();
+  /// it is taken, 20 ms at most. Once per stop. Returns whether it was: if not QEMU holds a frame that slipped in before.
+  bool occupy_reader();
   /// The SVM stands still for the checkpoint that begins `next_epoch`: mirrored frames of the old one no longer count.
   /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.
   /// An Error if the kernel keeps back for 1 s what the SVM has sent; the epoch is then still the old one.
