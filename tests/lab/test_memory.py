@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory plane as the daemons use it: all memory compared at each checkpoint, a synchronisation seen and cancelled."""
 
+import json
+import socket
 import statistics
 import time
 import unittest
@@ -19,6 +21,9 @@ CHECKSUM_BYTES = 8 * 65536
 # Pages a second, in how many pages: what a checkpoint of 8 MiB can't carry, and what fills 32 MiB within seconds.
 BEYOND_BOUND = (60_000, 30_000)
 BELOW_BOUND = (4000, 20_000)
+# A monitor of the operator's own. The name is one in each host's network namespace.
+MONITOR = "twinstep-operator"
+UNCOVERED = {"driver": "bochs-display", "bus": "pci.0"}
 
 
 def quiet(_text):
@@ -36,6 +41,21 @@ def log_of(host):
 
 def pressure(host):
     return host.vm()["checkpoints_by_cause"].get("pressure", 0)
+
+
+def plug_device(host, device):
+    """As an operator would, behind Twinstep's back."""
+    with host.namespace.entered():
+        monitor = socket.socket(socket.AF_UNIX)
+    monitor.settimeout(TIMEOUT_S)
+    with monitor, monitor.makefile("rw", encoding="utf-8") as lines:
+        monitor.connect(f"\0{MONITOR}")
+        lines.readline()
+        for command in ({"execute": "qmp_capabilities"}, {"execute": "device_add", "arguments": device}):
+            lines.write(json.dumps(command) + "\n")
+            lines.flush()
+            if "return" not in (answer := json.loads(lines.readline())):
+                raise LabError(f"QEMU took no device: {answer}")
 
 
 def checkpoints_after(host, count):
@@ -87,6 +107,16 @@ class MemoryTest(unittest.TestCase):
             wait_until(lambda: hosts["a"].vm()["checkpoints_verified"] > verified + 1, TIMEOUT_S, "further checkpoints")
             self.assertNotIn("protect_attempt", hosts["a"].vm())
             self.assertNotIn("differs from the primary's", log_of(hosts["a"]))
+
+    def test_a_device_that_came_meanwhile_ends_the_attempts_by_its_name(self):
+        with Lab() as lab:
+            lab.image.more_args = ("-machine", "pc", "-qmp", f"unix:{MONITOR},abstract=on,server=on,wait=off")
+            hosts = scenarios.start_solo(lab, quiet, memory={"epoch_bytes_max": "8M"})
+            scenarios.protect(hosts, quiet)
+            set_load(lab, *BEYOND_BOUND)
+            wait_until(lambda: "attempt 2" in log_of(hosts["a"]), RETRY_TIMEOUT_S, "a second attempt at protecting again")
+            plug_device(hosts["a"], UNCOVERED)
+            wait_until(lambda: "bochs-display" in hosts["a"].vm().get("last_reason", ""), RETRY_TIMEOUT_S, "a refusal")
 
     def test_the_bound_is_watched_without_sending_ahead_and_while_the_svm_rests(self):
         with Lab() as lab:

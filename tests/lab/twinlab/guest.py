@@ -18,10 +18,12 @@ class GuestImage:
 
     every_protocol: guests of this image also speak IPv6 and have an interface in a VLAN.
     second_nic: they have eth1, too.
+    more_args: of QEMU.
     """
 
     every_protocol = False
     second_nic = False
+    more_args = ()
     processor = ("-accel", "tcg", "-cpu", "max")
 
     def __init__(self):
@@ -50,6 +52,7 @@ class GuestImage:
             "-initrd", str(self.directory / "initramfs"),
             "-append", command_line,
             "-serial", f"file:{serial_log}",
+            *self.more_args,
         ]
 
 

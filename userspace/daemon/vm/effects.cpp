@@ -157,6 +157,8 @@ void Vm::carry_out(const session::LiveSync& /*effect*/) {
 }
 
 Result<void> Vm::prepare_sync() {
+  // Asked by protect() already, but devices may have come since, and attempts at protecting again come by themselves.
+  if (auto covered = check_coverage(); !covered) return covered;
   const auto key = compare::DigestKey::from_seed(seed_bytes(pairing_.digest_seed));
   if (const auto paired = guest_->planes().pair(key, vm_id_, pairing_.prepared->link_mac); !paired) return paired;
   if (const auto proven = guest_->planes().prove_link(); !proven) return proven;

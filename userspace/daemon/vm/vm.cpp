@@ -126,13 +126,15 @@ Result<nlohmann::json> Vm::operate(const std::function<session::Event(std::uint6
   });
 }
 
+Result<void> Vm::check_coverage() {
+  return qemu::check_coverage(guest_->qemu().qmp(), config_.memory_bytes, config_.nics.size());
+}
+
 Result<nlohmann::json> Vm::protect() {
   const auto covered = on_session_thread([this]() -> Result<nlohmann::json> {
     // Otherwise the machine says why not, and a synchronisation may be using the monitor.
     if (machine_.view().state != session::State::solo) return nlohmann::json();
-    return qemu::check_coverage(guest_->qemu().qmp(), config_.memory_bytes, config_.nics.size())
-        .and_then([this] { return guest_->prove_host(); })
-        .map([] { return nlohmann::json(); });
+    return check_coverage().and_then([this] { return guest_->prove_host(); }).map([] { return nlohmann::json(); });
   });
   if (!covered) return fail(config_.name + " " + covered.error().message);
   return operate([](std::uint64_t op) { return session::OpProtect{op}; });

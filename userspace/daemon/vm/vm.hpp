@@ -124,6 +124,8 @@ class Vm {
   Result<void> start_guest(bool paused);
   Result<void> prepare_standby();
   Result<void> agree_on_nics(const std::vector<wire::PrepareNic>& there) const;
+  /// Whether a checkpoint would carry all that is in the machine now.
+  Result<void> check_coverage();
   Result<void> prepare_sync();
   Result<void> sync_live(std::uint64_t generation);
   Result<memory::LiveRound> sync_round(std::uint64_t generation, const memory::SyncPace& pace);
