@@ -20,6 +20,7 @@ from source_checks import check_format, check_shell, check_tidy
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUEST_TIMEOUT_S = 300
 VIRTUAL_LAB_TIMEOUT_S = 3600
+PACKAGES_TIMEOUT_S = 900
 # Pure code and codecs run a second time with AddressSanitizer and UndefinedBehaviorSanitizer.
 SANITIZED = ("tests/unit/", "tests/sim/", "tests/fuzz/")
 GROUPS = ("sources", "release", "cli", "lab", "tidy", "asan")
@@ -62,6 +63,9 @@ class Groups:
 
     def virtual_lab(self):
         """Both kernels in the virtual lab. Its results go to the report."""
+        packages = [ROOT / "tests/install-deps", "--virtual-lab"]
+        if not self._ledger.run("virtual lab/packages", lambda: check_command(packages, PACKAGES_TIMEOUT_S)):
+            return
         results = self._release.directory / "virtual-lab.json"
         results.unlink(missing_ok=True)
         command = ["/usr/bin/python3", ROOT / "tests/lab/virtual_lab.py", "kernels", "--json", results]
