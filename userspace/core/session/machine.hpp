@@ -149,7 +149,7 @@ struct StopSvm {
   std::uint32_t epoch = 0;
 };
 /// Secondary: write the image into the SVM and continue it, or let it rest: keep its device state for WakeSvm, and
-/// expect the next image -> ApplyDone | StepFailed{apply_image}.
+/// expect the next image, of which nothing is told before that -> ApplyDone | StepFailed{apply_image}.
 struct ApplyImage {
   std::uint32_t epoch = 0;
   bool svm_rests = false;

@@ -399,6 +399,8 @@ Result<void> Vm::stop_svm(std::uint32_t epoch) {
 void Vm::carry_out(const session::ApplyImage& effect) {
   const auto applied = effect.svm_rests ? keep_image(effect.epoch) : apply_image(effect.epoch);
   report(session::Step::apply_image, applied, session::ApplyDone{effect.epoch});
+  // While the SVM rests the next image may lie there already: the word of it has to come after this one.
+  if (applied) receive_next();
 }
 
 Result<void> Vm::apply_image(std::uint32_t epoch) {
@@ -411,9 +413,7 @@ Result<void> Vm::apply_image(std::uint32_t epoch) {
   if (!finished) return tl::make_unexpected(finished.error());
   if (*finished) ++checkpoints_verified_;
   guest_->planes().standby_begin(epoch, *flows);
-  if (const auto resumed = guest_->resume(); !resumed) return resumed;
-  receive_next();
-  return {};
+  return guest_->resume();
 }
 
 Result<void> Vm::keep_image(std::uint32_t epoch) {
@@ -428,7 +428,6 @@ Result<void> Vm::keep_image(std::uint32_t epoch) {
   // What clients send from here on waits in the tap: a woken SVM needs no retransmission of it.
   if (const auto stopped = guest_->planes().standby_stop(epoch); !stopped) return stopped;
   guest_->planes().standby_begin(epoch, pairing_.resting_flows);
-  receive_next();
   return {};
 }
 
