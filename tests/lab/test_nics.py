@@ -5,10 +5,9 @@ import time
 import unittest
 
 from twinlab import faults, scenarios
-from twinlab.host import VM
 from twinlab.lab import Lab, default_build_directory
 from twinlab.network import CLIENT_ADDRESS_1, GUEST_ADDRESS, GUEST_ADDRESS_1, GUEST_MAC, GUEST_MAC_1
-from twinlab.system import LabError, wait_until
+from twinlab.system import wait_until
 from twinlab.traffic import TIMEOUT_S, Stream, clock_by_tcp, clock_by_udp
 
 ADDRESSES = (GUEST_ADDRESS, GUEST_ADDRESS_1)
@@ -97,15 +96,8 @@ class NicsTest(unittest.TestCase):
         hosts = lab.twinstep_hosts()
         hosts["a"].start(lab.image, nics=ON_ONE_UPLINK)
         hosts["b"].start(lab.image)
-        wait_until(lambda: self._is_refused(hosts["a"]), START_TIMEOUT_S, "host b refuses to stand by")
-
-    @staticmethod
-    def _is_refused(host):
-        try:
-            host.control("vm", "protect", "name", VM)
-        except LabError:
-            pass  # it isn't ready yet
-        return "make memory, qemu_args and the NICs' mac, model and vhost_net equal" in host.log.read_text(encoding="utf-8")
+        wait_until(lambda: hosts["a"].is_refused("make memory, qemu_args and the NICs' mac, model and vhost_net equal"),
+                   START_TIMEOUT_S, "host b refuses to stand by")
 
 
 if __name__ == "__main__":

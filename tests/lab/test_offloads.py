@@ -5,9 +5,8 @@ import json
 import unittest
 
 from twinlab import scenarios
-from twinlab.host import VM
 from twinlab.lab import Lab, default_build_directory
-from twinlab.system import LabError, wait_until
+from twinlab.system import wait_until
 
 BYTES = 30_000_000
 GUEST = "http://10.77.0.10"
@@ -75,17 +74,10 @@ class OffloadsTest(unittest.TestCase):
         # A device in the way of the pair that the secondary would make.
         lab.network.hosts["b"].run("ip", "link", "add", f"{tap}-o", "type", "bridge")
         hosts["b"].start(lab.image)
-        wait_until(lambda: self._refusal(hosts["a"]), START_TIMEOUT_S, "host b refuses to stand by")
+        wait_until(lambda: hosts["a"].is_refused("guest_offloads of NIC 0 of web is on there and off here"),
+                   START_TIMEOUT_S, "host b refuses to stand by")
         self.assertIn("guest_offloads", hosts["a"].log.read_text(encoding="utf-8"))
         self.assertIn("offers no checksum and segmentation offloads", hosts["b"].log.read_text(encoding="utf-8"))
-
-    @staticmethod
-    def _refusal(host):
-        try:
-            host.control("vm", "protect", "name", VM)
-        except LabError:
-            pass  # it isn't ready yet
-        return "guest_offloads of NIC 0 of web is on there and off here" in host.log.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

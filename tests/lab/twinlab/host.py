@@ -99,6 +99,14 @@ class Host:
         vm = self.vm_or_none(name)
         return vm["state"] if vm else "absent"
 
+    def is_refused(self, reason):
+        """Asks to protect the VM. Returns whether the journal says by now that it isn't for this reason."""
+        try:
+            self.control("vm", "protect", "name", VM)
+        except LabError:
+            pass  # it isn't ready yet
+        return reason in self.log.read_text(encoding="utf-8")
+
     def owns_vm(self):
         vm = self.vm_or_none()
         return vm is not None and vm["role"] == "primary" and vm["state"] in ("solo", "syncing", "protected")
