@@ -95,6 +95,10 @@ class Host:
         except LabError:
             return None
 
+    def nic(self, vm=VM):
+        """The first NIC of the VM."""
+        return next(nic for nic in self.control("nic", "show") if nic["vm"] == vm)
+
     def state(self, name=VM):
         vm = self.vm_or_none(name)
         return vm["state"] if vm else "absent"
