@@ -51,7 +51,7 @@ bool passes(const io::UniqueFd& from, const io::UniqueFd& to, const char* text) 
 
 /// The kernel takes the outermost VLAN tag out of a frame and tells it apart.
 void put_tag_back(Bytes& frame, msghdr& message) {
-  constexpr std::ptrdiff_t kAddressesBytes = 2 * ETH_ALEN;
+  constexpr std::ptrdiff_t kAddressesBytes = 12;
   for (const cmsghdr* each = CMSG_FIRSTHDR(&message); each != nullptr;
        each = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(each))) {
     if (each->cmsg_level != SOL_PACKET || each->cmsg_type != PACKET_AUXDATA) continue;
@@ -72,6 +72,9 @@ NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::g
   const std::string mtu = " mtu " + std::to_string(options.mtu);
   const std::string link_mtu = " mtu " + std::to_string(options.mtu + 100);
   const std::string queues = " numrxqueues " + number + " numtxqueues " + number + " ";
+  const auto uplink_to = [&](const std::string& port) {
+    return "link add uplink0" + mtu + queues + "type veth peer name " + port + mtu + queues + " netns " + name('s');
+  };
   const auto in_ns = [this](char host) { return "ip -n " + name(host) + " "; };
   for (const char host : {'a', 'b', 's'}) {
     run("ip netns add " + name(host));
@@ -84,8 +87,7 @@ NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::g
   run(in_ns('s') + "link set switch up");
   for (const char host : {'a', 'b'}) {
     const std::string port = std::string("port-") + host;
-    run(in_ns(host) + "link add uplink0" + mtu + queues + "type veth peer name " + port + mtu + queues + " netns " +
-        name('s'));
+    run(in_ns(host) + uplink_to(port));
     // A native redirect into a veth is delivered only if its peer polls, which GRO makes it do.
     run("ip netns exec " + name('s') + " ethtool -K " + port + " gro on");
     // But the client is to see the frames as they are on the wire.
