@@ -84,8 +84,8 @@ Result<void> run(const std::string& device, const std::string& tap, const std::s
     blocked = input.pump();
   }
   std::cout << nlohmann::json{{"cpu_s", cpu_seconds()},
-                              {"frames_lost", (*port)->lost()},
-                              {"bytes_waiting_max", input.waiting_bytes_max()}}
+                              {"frames_lost", (*port)->lost() + input.dropped()},
+                              {"bytes_waiting_max", input.waiting_bytes_peak()}}
             << std::endl;
   return {};
 }

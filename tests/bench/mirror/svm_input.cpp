@@ -49,7 +49,10 @@ void SvmInput::on_svm(std::span<const std::byte> frame) {
 
 void SvmInput::on_client(Bytes frame) {
   auto segment = parse_segment(frame, false);
-  if (!segment) return others_.push_back(std::move(frame));
+  if (!segment) {
+    if (take_room(frame.size())) others_.push_back(std::move(frame));
+    return;
+  }
   Connection& connection = connections_[segment->key];
   const bool begins = segment->has(kSyn) && !segment->has(kAck);
   if (begins || segment->has(kRst)) {
@@ -65,15 +68,23 @@ void SvmInput::on_client(Bytes frame) {
   auto& waiting = connection.waiting;
   const bool replaces = is_pure_ack(*segment) && !waiting.empty() && is_pure_ack(waiting.back().segment) &&
                         waiting.back().segment.seq == segment->seq;
-  waiting_bytes_ += frame.size();
   if (replaces) {
     waiting_bytes_ -= waiting.back().frame.size();
-    waiting.back() = {std::move(frame), *segment};
-  } else {
-    waiting.push_back({std::move(frame), *segment});
+    waiting.pop_back();
   }
-  waiting_bytes_max_ = std::max(waiting_bytes_max_, waiting_bytes_);
+  if (take_room(frame.size())) waiting.push_back({std::move(frame), *segment});
   enlist(connection);
+}
+
+/// Takes the room, or counts a frame that is lost for want of it.
+bool SvmInput::take_room(std::size_t bytes) {
+  if (waiting_bytes_ + bytes > waiting_bytes_max_) {
+    ++dropped_;
+    return false;
+  }
+  waiting_bytes_ += bytes;
+  waiting_bytes_peak_ = std::max(waiting_bytes_peak_, waiting_bytes_);
+  return true;
 }
 
 /// Makes the acknowledgement one in the PVM's numbers.
@@ -93,8 +104,10 @@ void SvmInput::enlist(Connection& connection) {
 }
 
 bool SvmInput::pump() {
-  for (; !others_.empty(); others_.pop_front())
+  for (; !others_.empty(); others_.pop_front()) {
     if (!deliver_(others_.front())) return true;
+    waiting_bytes_ -= others_.front().size();
+  }
   while (!listed_.empty()) {
     if (pump(*listed_.back())) return true;
     listed_.back()->listed = false;

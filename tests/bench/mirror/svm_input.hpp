@@ -20,15 +20,19 @@ class SvmInput {
  public:
   /// deliver: gives the SVM a frame; false: it has no room now. opened: the SVM has sent a SYN or SYN-ACK; returns what
   /// may have been added to some acknowledgements of the client since.
-  SvmInput(std::function<bool(const Bytes&)> deliver, std::function<std::uint32_t(const ConnectionKey&)> opened)
-      : deliver_(std::move(deliver)), opened_(std::move(opened)) {}
+  /// waiting_bytes_max: of what waits at a time; a frame for which there is no more room is dropped, and counted.
+  SvmInput(std::function<bool(const Bytes&)> deliver, std::function<std::uint32_t(const ConnectionKey&)> opened,
+           std::size_t waiting_bytes_max = std::size_t{256} << 20)
+      : deliver_(std::move(deliver)), opened_(std::move(opened)), waiting_bytes_max_(waiting_bytes_max) {}
 
   void on_svm(std::span<const std::byte> frame);
   void on_client(Bytes frame);
   /// Delivers what may go. After each batch, and again while it returns true: the SVM had no room.
   bool pump();
 
-  std::size_t waiting_bytes_max() const { return waiting_bytes_max_; }
+  std::size_t waiting_bytes() const { return waiting_bytes_; }
+  std::size_t waiting_bytes_peak() const { return waiting_bytes_peak_; }
+  std::uint64_t dropped() const { return dropped_; }
 
  private:
   struct Waiting {
@@ -50,6 +54,7 @@ class SvmInput {
   };
 
   void enlist(Connection& connection);
+  bool take_room(std::size_t bytes);
   static void note_ack(Connection& connection, Segment& segment);
   bool pump(Connection& connection);
   bool has_sent(const Connection& connection, const Segment& segment) const;
@@ -62,7 +67,9 @@ class SvmInput {
   std::deque<Bytes> others_;
   std::vector<Connection*> listed_;
   std::size_t waiting_bytes_ = 0;
-  std::size_t waiting_bytes_max_ = 0;
+  std::size_t waiting_bytes_peak_ = 0;
+  std::size_t waiting_bytes_max_;
+  std::uint64_t dropped_ = 0;
 };
 
 }  // namespace twinstep::bench
