@@ -46,15 +46,15 @@ void PlaneFixture::start(char name, Host& host, std::span<const Mac> macs, const
     auto fabric = daemon::Fabric::create("link0", nics);
     ASSERT_TRUE(fabric) << fabric.error().message;
     host.fabric = std::move(*fabric);
-    for (std::uint16_t i = 0; i < macs.size(); ++i) {
+    for (std::size_t i = 0; i < macs.size(); ++i) {
       auto tap = io::Tap::create("tap" + std::to_string(i), options_.mtu, io::GuestOffloads::off);
       ASSERT_TRUE(tap) << tap.error().message;
       Guest& guest = host.guests.emplace_back();
       guest.tap.emplace(std::move(*tap));
     }
-    for (std::uint16_t i = 0; i < macs.size(); ++i) {
+    for (std::size_t i = 0; i < macs.size(); ++i) {
       daemon::PlaneConfig config;
-      config.slot = i;
+      config.slot = static_cast<std::uint32_t>(i);
       config.uplink = "uplink0";
       config.vm_mac = macs[i];
       config.vm_id = static_cast<std::uint16_t>(kFirstVmId + i);
