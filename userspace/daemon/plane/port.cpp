@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "daemon/plane/uplink_check.hpp"
+#include "io/xdp/tap_metadata.hpp"
 
 namespace twinstep::daemon {
 namespace {
@@ -101,8 +102,10 @@ Result<void> Port::open_devices() {
   const auto output = io::device_index(view_.output);
   if (!output) return tl::unexpected(output.error());
   output_device_.ifindex = *output;
-  auto attachment =
-      programs().attach(io::XdpRole::tap, view_.output, uplink_device_->attachment.mode == io::XdpMode::native);
+  // The pair of an offload stage has it on every kernel.
+  const bool has_metadata = view_.output != view_.tap || io::taps_have_metadata();
+  auto attachment = programs().attach(io::XdpRole::tap, view_.output,
+                                      has_metadata && uplink_device_->attachment.mode == io::XdpMode::native);
   if (!attachment) return tl::unexpected(attachment.error());
   output_device_.attachment = std::move(*attachment);
   auto queue = open_queue(view_.output, io::DeviceQueue::Use::both);
