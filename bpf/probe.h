@@ -23,15 +23,6 @@ static __always_inline const struct ts_probe *ts_probe_of(struct xdp_md *ctx, __
 	return probe;
 }
 
-static __always_inline int ts_probe_mirror(__u32 slot, __u32 device, enum ts_counter failed)
-{
-	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
-
-	if (!devices)
-		return ts_end(slot, failed, XDP_DROP);
-	return ts_end_redirect(slot, TS_COUNT_PROBES, failed, bpf_redirect_map(devices, device, XDP_DROP));
-}
-
 /* On the uplink's way out: a probe ends here, short of the network. */
 SEC("xdp/devmap")
 int ts_uplink_egress(struct xdp_md *ctx)

@@ -31,26 +31,48 @@ static __always_inline __u32 *ts_inbound_slot(struct xdp_md *ctx)
 	return bpf_map_lookup_elem(&ts_mac_slot, &mac);
 }
 
-static __always_inline int ts_uplink_mirror(__u32 slot)
+/*
+ * A frame of the packet memory is copied when it is redirected, without the room in front of it that ts_link_egress
+ * needs (the kernel's xdp_convert_zc_to_xdp_frame()). So it is encapsulated before that, and ts_tap_ingress unpacks the
+ * tap's copy.
+ */
+static __always_inline int ts_prepare_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config)
+{
+	return config->flags & TS_SLOT_ZERO_COPY ? ts_encapsulate(ctx, slot, config) : 0;
+}
+
+static __always_inline int ts_uplink_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config)
 {
 	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
 
-	if (!devices)
+	if (!devices || ts_prepare_mirror(ctx, slot, config))
 		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_UPLINK_MIRRORED, TS_COUNT_UPLINK_ERROR,
 			       bpf_redirect_map(devices, 0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS));
 }
 
-static __always_inline int ts_uplink_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
+static __always_inline int ts_probe_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					   __u32 device)
+{
+	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
+
+	if (!devices || ts_prepare_mirror(ctx, slot, config))
+		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
+	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
+			       bpf_redirect_map(devices, device, XDP_DROP));
+}
+
+static __always_inline int ts_uplink_probe(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					   __u32 path)
 {
 	switch (path) {
 	case TS_PROBE_TAP:
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
 				       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
 	case TS_PROBE_MIRROR_TAP:
-		return ts_probe_mirror(slot, TS_MIRROR_TAP, TS_COUNT_UPLINK_ERROR);
+		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_TAP);
 	case TS_PROBE_LINK:
-		return ts_probe_mirror(slot, TS_MIRROR_LINK, TS_COUNT_UPLINK_ERROR);
+		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_LINK);
 	default:
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
 				       ts_to_socket(ctx, &ts_xsk_uplink, slot));
@@ -68,7 +90,7 @@ int ts_uplink(struct xdp_md *ctx)
 		return XDP_PASS;
 	probe = ts_probe_of(ctx, 0, config);
 	if (probe)
-		return ts_uplink_probe(ctx, *slot, probe->path);
+		return ts_uplink_probe(ctx, *slot, config, probe->path);
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
@@ -81,7 +103,7 @@ int ts_uplink(struct xdp_md *ctx)
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,
 				       bpf_redirect_map(&ts_taps, *slot, XDP_DROP));
 	case TS_UPLINK_MIRROR:
-		return ts_uplink_mirror(*slot);
+		return ts_uplink_mirror(ctx, *slot, config);
 	case TS_UPLINK_GATED:
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_GATED, TS_COUNT_UPLINK_ERROR,
 				       ts_to_socket(ctx, &ts_xsk_uplink, *slot));
@@ -100,6 +122,13 @@ int ts_link_egress(struct xdp_md *ctx)
 	if (!config || ts_encapsulate(ctx, *slot, config))
 		return XDP_DROP;
 	return XDP_PASS;
+}
+
+/* Runs on the mirror's copy for the tap, where ts_uplink has encapsulated the frame. */
+SEC("xdp/devmap")
+int ts_tap_ingress(struct xdp_md *ctx)
+{
+	return bpf_xdp_adjust_head(ctx, sizeof(struct ts_link_frame)) ? XDP_DROP : XDP_PASS;
 }
 
 #endif

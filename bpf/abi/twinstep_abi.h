@@ -106,6 +106,7 @@ TS_ASSERT_SIZE(struct ts_slot_config, 56);
 #define TS_SLOT_DEAF 2   /* mirrored frames are dropped: the SVM is about to stop, and is to have taken in what it got */
 #define TS_SLOT_FRAGMENTS 4 /* frames may be larger than a page: user space moves them all, to keep their order */
 #define TS_SLOT_COMMITTED 8 /* the state that the epoch began with is: the tap program may let output out */
+#define TS_SLOT_ZERO_COPY 16 /* the uplink is one: its frames lose the room in front of them in a redirect */
 
 /* Key of the map that finds a slot by the VM's address. */
 struct ts_mac {

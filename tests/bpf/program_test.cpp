@@ -132,6 +132,11 @@ void ProgramTest::set_epoch(std::uint32_t epoch, bool committed) {
   put(skeleton_->maps.ts_slots, kSlot, config_);
 }
 
+void ProgramTest::set_zero_copy() {
+  config_.flags |= TS_SLOT_ZERO_COPY;
+  put(skeleton_->maps.ts_slots, kSlot, config_);
+}
+
 void ProgramTest::set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch) {
   ts_flow_state state{};
   state.epoch = epoch;

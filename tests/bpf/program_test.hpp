@@ -71,6 +71,8 @@ class ProgramTest : public ::testing::Test {
                  std::uint32_t uplink_ifindex = kLoopback);
   /// Whether the state that the epoch began with is committed.
   void set_epoch(std::uint32_t epoch, bool committed);
+  /// The uplink's frames lie in the packet memory.
+  void set_zero_copy();
   void set_flow(const Flow& flow, std::uint32_t epoch = kEpoch) { set_flow(flow_key(kSlot), flow, epoch); }
   void set_flow(const ts_flow_key& key, const Flow& flow, std::uint32_t epoch = kEpoch);
   std::optional<ts_flow_state> flow() { return flow(flow_key(kSlot)); }

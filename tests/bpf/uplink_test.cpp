@@ -35,6 +35,17 @@ TEST_F(UplinkTest, ObeysItsMode) {
   EXPECT_EQ(count_ends(), 4U);
 }
 
+TEST_F(UplinkTest, EncapsulatesBeforeTheRedirectWhatHasNoRoomInFrontAfterIt) {
+  const Bytes frame = frame_of(Tcp{.from_vm = false});
+  set_modes(TS_TAP_HOLD, TS_UPLINK_MIRROR);
+  set_zero_copy();
+  const Ran mirrored = uplink(frame);
+  EXPECT_EQ(mirrored.action, XDP_REDIRECT);
+  const auto behind_addresses = [](const Bytes& whole) { return Bytes(whole.begin() + 12, whole.end()); };
+  EXPECT_EQ(behind_addresses(mirrored.frame), behind_addresses(link_frame(TS_LINK_MIRROR, frame)));
+  EXPECT_EQ(count(TS_COUNT_UPLINK_MIRRORED), 1U);
+}
+
 TEST_F(UplinkTest, GroupFramesPassToTheHostWhereEachVmGetsItsCopy) {
   const Bytes arp = ethernet(kBroadcast, kClientMac, 0x0806, pattern(46));
   for (const auto mode : {TS_UPLINK_CLOSED, TS_UPLINK_DIRECT, TS_UPLINK_MIRROR, TS_UPLINK_GATED}) {

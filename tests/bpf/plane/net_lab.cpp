@@ -122,6 +122,11 @@ void NetLab::give_addresses(const std::string& device) {
   run("ip -n " + name('s') + " address add " + kClientAddress + "/24 dev client");
 }
 
+void NetLab::move_in(char host, const std::string& device, const std::string& new_name) {
+  run("ip link set " + device + " down netns " + name(host) + " name " + new_name);
+  run("ip -n " + name(host) + " link set " + new_name + " up");
+}
+
 bool NetLab::stacks_reach_each_other() const {
   io::UniqueFd host;
   io::UniqueFd client;

@@ -38,6 +38,9 @@ class NetLab {
   /// Runs a command in a host's namespace. Returns whether it succeeds.
   bool succeeds(char host, const std::string& command) const;
 
+  /// Moves a device of this process's namespace into a host's, by a new name.
+  void move_in(char host, const std::string& device, const std::string& new_name);
+
   /// Gives host a's `device` and the client an IPv4 address each.
   void give_addresses(const std::string& device);
   /// The kernel of host a sends a datagram to the client's, and gets one back.

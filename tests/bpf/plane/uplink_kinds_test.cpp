@@ -7,6 +7,8 @@
 #include <linux/if_link.h>
 
 #include <array>
+#include <cstdlib>
+#include <iostream>
 
 #include "io/netlink/device_kind.hpp"
 #include "plane_fixture.hpp"
@@ -149,6 +151,33 @@ TEST_F(UplinkKindsTest, TagsThatTheUplinkWouldStripStayInTheFrames) {
   ASSERT_FALSE(lab_->succeeds('a', is_off));
   ASSERT_NO_FATAL_FAILURE(start_both());
   EXPECT_TRUE(lab_->succeeds('a', is_off));
+}
+
+TEST_F(UplinkKindsTest, ANicCarriesTheVmsFramesByTheMemoryOfBothOrByACopy) {
+  const char* first = std::getenv("TWINSTEP_NIC");
+  const char* second = std::getenv("TWINSTEP_NIC_PEER");
+  if (first == nullptr || second == nullptr)
+    GTEST_SKIP() << "needs two NICs that are wired to each other, named by TWINSTEP_NIC and TWINSTEP_NIC_PEER";
+  lab_->run_on('a', "ip link del uplink0");
+  lab_->move_in('a', first, "uplink0");
+  lab_->move_in('s', second, "port-a");
+  ASSERT_EQ(lab_->failure(), "");
+  lab_->run_on('s', "ip link set port-a master switch");
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_NO_FATAL_FAILURE(start_both());
+    EXPECT_EQ(a().plane->nic().uplink_mode, io::XdpMode::native);
+    std::cout << "SOCKETS " << (a().plane->nic().uplink_state.zero_copy ? "zero-copy" : "copy") << std::endl;
+    expect_traffic();
+    for (unsigned i = 0; i < 300; ++i) {
+      const Bytes said = frame(kClientMac, kVmMac, 1000 + i);
+      a().send(said);
+      b().send(said);
+      ASSERT_EQ(lab_->client_receive(), said) << i;
+    }
+    EXPECT_EQ(a().plane->stats().frames_unsent, 0U);
+    a_.guests.clear();
+    a_.fabric.reset();
+  }
 }
 
 TEST_F(UplinkKindsTest, DevicesAreShownAsTheyAre) {

@@ -29,6 +29,13 @@ bool has_large_frames(const FabricNic& nic) {
   return io::device_mtu(nic.uplink).value_or(0) > io::Tap::kMtuBytesOnePage;
 }
 
+/// The link carries the pages, too, by the host's stack, and a queue that copies nothing for AF_XDP copies every packet
+/// for the stack. Zero-copy is for drivers with native XDP.
+io::DeviceQueue::Copies copies(io::XdpRole role, io::XdpMode mode) {
+  return role == io::XdpRole::uplink && mode == io::XdpMode::native ? io::DeviceQueue::Copies::probed
+                                                                    : io::DeviceQueue::Copies::always;
+}
+
 std::string set_queues(const std::string& device, std::uint32_t queues) {
   return "ethtool -L " + device + " combined " + std::to_string(queues) + " (or rx " + std::to_string(queues) + ")";
 }
@@ -109,7 +116,8 @@ void Fabric::close(Place& place) {
   if (--place.users == 0) place.device.reset();
 }
 
-Result<std::vector<std::unique_ptr<io::DeviceQueue>>> Fabric::open_queues(const std::string& name, const Place& place) {
+Result<std::vector<std::unique_ptr<io::DeviceQueue>>> Fabric::open_queues(const std::string& name, const Place& place,
+                                                                          io::DeviceQueue::Copies copies) {
   const auto count = io::device_rx_queues(name);
   if (!count) return tl::unexpected(count.error());
   const std::string spreads = name + " spreads frames over " + std::to_string(*count) + " queues and ";
@@ -123,7 +131,7 @@ Result<std::vector<std::unique_ptr<io::DeviceQueue>>> Fabric::open_queues(const 
   for (std::uint32_t number = 0; number < *count; ++number) {
     auto& pool = umem_->pool(place.first_pool + number);
     pool.reclaim();
-    auto queue = io::DeviceQueue::open(*umem_, pool, name, number, place.rings);
+    auto queue = io::DeviceQueue::open(*umem_, pool, name, number, place.rings, io::DeviceQueue::Use::both, copies);
     if (!queue) return tl::unexpected(queue.error());
     queues.push_back(std::move(*queue));
   }
@@ -140,7 +148,7 @@ Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::
   auto attachment = programs_.attach(role, name, native);
   if (!attachment) return tl::unexpected(attachment.error());
   device->attachment = std::move(*attachment);
-  auto queues = open_queues(name, place);
+  auto queues = open_queues(name, place, copies(role, device->attachment.mode));
   if (!queues) return tl::unexpected(queues.error());
   device->queues = std::move(*queues);
   return device;

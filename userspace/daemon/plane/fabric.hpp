@@ -95,7 +95,8 @@ class Fabric {
   static Result<std::unique_ptr<Fabric>> create(const std::string& link, const std::vector<FabricNic>& nics,
                                                 bool fragments);
   Result<std::shared_ptr<FabricDevice>> open(io::XdpRole role, const std::string& name, bool native);
-  Result<std::vector<std::unique_ptr<io::DeviceQueue>>> open_queues(const std::string& name, const Place& place);
+  Result<std::vector<std::unique_ptr<io::DeviceQueue>>> open_queues(const std::string& name, const Place& place,
+                                                                    io::DeviceQueue::Copies copies);
   Result<std::unique_ptr<FabricDevice>> make(io::XdpRole role, const std::string& name, bool native,
                                              const Place& place);
   void close(Place& place);

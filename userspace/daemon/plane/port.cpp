@@ -62,6 +62,7 @@ Result<std::unique_ptr<Port>> Port::open(const PlaneConfig& config, Fabric& fabr
   const auto ready = self->receive_for(config.vm_mac)
                          .and_then([&] { return self->open_devices(); })
                          .and_then([&] { return self->set_devices(); })
+                         .and_then([&] { return self->admit_encapsulated(tap); })
                          .and_then([&] { return self->open_sockets(); })
                          .and_then([&] { return self->set_peer(config.vm_id, config.link_peer_mac); });
   if (!ready) return tl::unexpected(ready.error());
@@ -138,9 +139,19 @@ Result<void> Port::set_devices() {
               .output_ifindex = output_device_.ifindex,
               .uplink_ifindex = uplink_device_->ifindex,
               .link_ifindex = link_device_->ifindex,
+              .uplink_zero_copy =
+                  std::ranges::any_of(uplink_device_->queues, [](const auto& queue) { return queue->zero_copy(); }),
               .vm_mac = {}};
+  if (devices_.uplink_zero_copy) view_.slot.flags |= TS_SLOT_ZERO_COPY;
   std::ranges::copy(view_.slot.vm_mac, devices_.vm_mac.begin());
   return programs().set_devices(slot_, devices_);
+}
+
+/// A zero-copy uplink's mirrored frames are encapsulated when they are looked at for the tap, and bare when they get
+/// there.
+Result<void> Port::admit_encapsulated(const io::Tap& tap) {
+  if (!devices_.uplink_zero_copy) return {};
+  return io::set_device_mtu(tap.name(), tap.mtu() + kTagsBytes + TS_LINK_OVERHEAD_BYTES);
 }
 
 Result<std::unique_ptr<io::XskSocket>> Port::open_socket(io::XdpRole role, io::DeviceQueue& queue) {

@@ -106,6 +106,7 @@ class Port {
   Result<void> open_devices();
   Result<std::unique_ptr<io::DeviceQueue>> open_queue(const std::string& device, io::DeviceQueue::Use use);
   Result<void> set_devices();
+  Result<void> admit_encapsulated(const io::Tap& tap);
   Result<void> open_sockets();
   void begin_busy_poll();
   Result<void> open_sockets_on(io::XdpRole role, const FabricDevice& device, Sockets& sockets);

@@ -133,12 +133,15 @@ struct XdpPrograms::Impl {
   }
 
   /// A broadcast goes to all entries of one map, so the slot gets one with its tap and the link.
-  Result<void> set_mirror(std::uint32_t slot, int tap_ifindex, int link_ifindex) const {
+  /// Whose uplink copies nothing leaves no room for the encapsulation behind the redirect; it is done before.
+  Result<void> set_mirror(std::uint32_t slot, const SlotDevices& to) const {
     const UniqueFd devices(
         bpf_map_create(BPF_MAP_TYPE_DEVMAP, "ts_mirror", sizeof(std::uint32_t), sizeof(bpf_devmap_val), 2, nullptr));
     if (!devices) return fail_os("cannot create the map of mirror devices");
-    const std::array entries{device_entry(tap_ifindex, kNoProgram),
-                             device_entry(link_ifindex, bpf_program__fd(skeleton->progs.ts_link_egress))};
+    const auto& programs = skeleton->progs;
+    const int to_tap = to.uplink_zero_copy ? bpf_program__fd(programs.ts_tap_ingress) : kNoProgram;
+    const int to_link = to.uplink_zero_copy ? kNoProgram : bpf_program__fd(programs.ts_link_egress);
+    const std::array entries{device_entry(to.tap_ifindex, to_tap), device_entry(to.link_ifindex, to_link)};
     for (std::uint32_t i = 0; i < entries.size(); ++i)
       if (bpf_map_update_elem(devices.get(), &i, &entries[i], BPF_ANY) != 0)
         return fail_os("cannot mirror frames to the link");
@@ -261,7 +264,7 @@ Result<void> XdpPrograms::set_devices(std::uint32_t slot, const SlotDevices& dev
         return put(maps.ts_uplinks, slot,
                    device_entry(devices.uplink_ifindex, bpf_program__fd(impl_->skeleton->progs.ts_uplink_egress)));
       })
-      .and_then([&] { return impl_->set_mirror(slot, devices.tap_ifindex, devices.link_ifindex); })
+      .and_then([&] { return impl_->set_mirror(slot, devices); })
       .and_then([&] { return put(maps.ts_ifindex_slot, devices.output_ifindex, slot); })
       .and_then([&] { return put(maps.ts_mac_slot, mac, slot); });
 }

@@ -65,6 +65,7 @@ class XdpPrograms {
     int output_ifindex = 0;  ///< where the guest's frames appear: the tap itself, or its OffloadStage's output
     int uplink_ifindex = 0;
     int link_ifindex = 0;
+    bool uplink_zero_copy = false;  ///< some of its queues; the slot has TS_SLOT_ZERO_COPY then
     MacAddress vm_mac{};
   };
   /// Makes the devices known: which frames are the slot's, and where they go. slot: 0 to TS_SLOTS_MAX - 1.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/xsk/chunk_pool.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "io/xsk/umem.hpp"
@@ -77,6 +78,10 @@ void ChunkPool::take_back_from_afar(std::uint64_t address) {
   lent_.at(index(address)).store(0, std::memory_order_relaxed);
   returned_.push_back(chunk_of(address));
   returned_count_.store(returned_.size(), std::memory_order_relaxed);
+}
+
+bool ChunkPool::lends_to(std::uint8_t queue) const {
+  return std::ranges::any_of(lent_, [queue](const auto& to) { return to.load(std::memory_order_relaxed) == queue; });
 }
 
 void ChunkPool::forget(std::uint8_t queue) {

@@ -43,6 +43,8 @@ class ChunkPool {
   /// The frame is sent: the chunk is free again.
   void take_back(std::uint64_t address);
   void take_back_from_afar(std::uint64_t address);
+  /// Any thread.
+  bool lends_to(std::uint8_t queue) const;
   /// Takes back what is lent to a queue that is gone. Any thread.
   void forget(std::uint8_t queue);
   /// A new owner: all chunks are free, but for those that are lent.

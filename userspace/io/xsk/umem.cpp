@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <numeric>
 
@@ -16,8 +17,6 @@ namespace twinstep::io {
 namespace {
 
 constexpr std::uint32_t kUnusedRingEntries = 64;
-/// XDP_USE_SG, which <linux/if_xdp.h> of Debian 12 doesn't know yet.
-constexpr std::uint16_t kUseSg = 1 << 4;
 
 }  // namespace
 
@@ -43,11 +42,15 @@ Result<void> Umem::map_and_register(std::size_t chunks) {
   area_ = static_cast<std::byte*>(area);
   socket_.reset(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket_) return fail_os("cannot open an AF_XDP socket (needs CAP_NET_RAW)");
+  return register_with(socket_.get());
+}
+
+Result<void> Umem::register_with(int socket_fd) const {
   xdp_umem_reg registration{};
   registration.addr = reinterpret_cast<std::uintptr_t>(area_);
   registration.len = area_bytes_;
   registration.chunk_size = kChunkBytes;
-  if (::setsockopt(socket_.get(), SOL_XDP, XDP_UMEM_REG, &registration, sizeof(registration)) != 0)
+  if (::setsockopt(socket_fd, SOL_XDP, XDP_UMEM_REG, &registration, sizeof(registration)) != 0)
     return fail_os("cannot register " + std::to_string(area_bytes_ >> 20) +
                    " MiB of packet memory with AF_XDP (needs CAP_NET_RAW and locked memory)");
   return {};
@@ -83,6 +86,10 @@ std::optional<std::uint8_t> Umem::new_queue_id() {
     return static_cast<std::uint8_t>(id);
   }
   return std::nullopt;
+}
+
+bool Umem::lends_to(std::uint8_t id) const {
+  return std::ranges::any_of(pools_, [id](const auto& pool) { return pool->lends_to(id); });
 }
 
 void Umem::end_queue(std::uint8_t id) {

@@ -26,6 +26,8 @@ class Umem {
   static constexpr std::uint32_t kRingEntries = 2048;  ///< of each ring of each socket
   /// Where a frame that user space writes begins: room in front of it for a longer header.
   static constexpr std::uint32_t kHeadroomBytes = 256;
+  /// XDP_USE_SG, which <linux/if_xdp.h> of Debian 12 doesn't know yet: a frame may lie in several chunks.
+  static constexpr std::uint16_t kUseSg = 1 << 4;
 
   /// Registers memory for one pool of each size, in chunks. fragments: a frame may lie in several chunks (Linux 6.6 or
   /// newer).
@@ -47,11 +49,17 @@ class Umem {
   /// The part that begins at the address. Only with fragments(); it is the chunk's owner's.
   Part& part(std::uint64_t address) { return parts_.at(address / kChunkBytes); }
 
+  /// Registers the memory with one more socket, for a queue of a device that itself reads and writes it. What shares a
+  /// registration must work alike; what has one of its own must not.
+  Result<void> register_with(int socket_fd) const;
+
   /// The socket that others share the memory with.
   int fd() const { return socket_.get(); }
 
   /// A number for a device's queue, 1 to 255; nothing if all are taken. Any thread, as is the next.
   std::optional<std::uint8_t> new_queue_id();
+  /// Whether the queue has chunks that it has not sent.
+  bool lends_to(std::uint8_t id) const;
   /// The queue is gone: what is lent to it is free again.
   void end_queue(std::uint8_t id);
 

@@ -72,10 +72,11 @@ XskSocket::~XskSocket() {
   return_unread();
 }
 
-/// Frames that the device did not take lie between the ring's two ends.
+/// Frames that the device did not take lie between the ring's two ends. One that copies nothing may be about to take
+/// them: they are lent until it has sent them, or is gone.
 void XskSocket::return_unsent() {
   auto& ring = transmit_.producer();
-  if (ring.ring == nullptr) return;
+  if (ring.ring == nullptr || queue_.zero_copy()) return;
   for (std::uint32_t left = unsent(); left > 0; --left)
     pool_.take_back(xsk_ring_prod__tx_desc(&ring, *ring.producer - left)->addr);
 }
@@ -132,7 +133,7 @@ bool XskSocket::send(Frame frame) {
     for (std::uint64_t at = umem.part(frame.address).next; at != 0; at = umem.part(at).next) ++parts;
   std::uint32_t index = 0;
   if (xsk_ring_prod__reserve(&ring, parts, &index) != parts) {
-    flush();
+    drain();
     if (xsk_ring_prod__reserve(&ring, parts, &index) != parts) return false;
   }
   std::uint64_t at = frame.address;
@@ -181,6 +182,14 @@ bool XskSocket::write(std::span<const std::byte> bytes, Frame& frame) {
 }
 
 void XskSocket::flush() {
+  if (!queue_.zero_copy()) return drain();
+  queued_ = 0;
+  if (unsent() > 0 && xsk_ring_prod__needs_wakeup(&transmit_.producer()))
+    ::sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+  queue_.reap(pool_);
+}
+
+void XskSocket::drain() {
   queued_ = 0;
   queue_.reap(pool_);
   for (int futile = 0; unsent() > 0 && futile < kFutileKicksMax;) {

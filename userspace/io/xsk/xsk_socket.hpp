@@ -50,8 +50,8 @@ class XskSocket {
   /// Queues a copy of `bytes`, at most kChunkFrameBytes without Umem::fragments(). false: no chunk or no room.
   static constexpr std::size_t kChunkFrameBytes = Umem::kChunkBytes - Umem::kHeadroomBytes;
   bool send_copy(std::span<const std::byte> bytes);
-  /// Makes the kernel send what is queued, and takes back chunks that are sent. Returns when all is sent or the device
-  /// takes no more.
+  /// Makes the kernel send what is queued, and takes back chunks that are sent. Where it copies, all is sent then, or
+  /// the device takes no more; with zero-copy the device is told, and chunks come back later.
   void flush();
 
   Losses losses() const;
@@ -71,6 +71,7 @@ class XskSocket {
   Result<void> bind();
   void take_part(const xdp_desc& descriptor, std::vector<Frame>& out);
   bool write(std::span<const std::byte> bytes, Frame& frame);
+  void drain();
   std::uint32_t unsent() const;
   void return_unsent();
   void return_unread();
