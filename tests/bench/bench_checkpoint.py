@@ -2,7 +2,10 @@
 """What a checkpoint of a real guest costs, over the size of its RAM and the pages that it writes in an epoch, three
 quarters of them alike in both VMs. peer_pause_ms is a model of the procedure of QEMU's COLO with the same guest and the
 same parts: everything written is sent while the VM stands still, and the pause ends when the peer has loaded it (QEMU's
-own COLO mode can't be run under TCG)."""
+own COLO mode can't be run under TCG).
+
+slow_link is the same with a link of 100 Mbit/s, once as the product compresses pages (page_codec tells whether it did at
+the end) and once without: LZ4 can halve what the load writes."""
 
 import json
 import os
@@ -10,8 +13,12 @@ import subprocess
 import sys
 
 import figures
+from twinlab.lab import Lab
 
 RAM_MIB = (256, 2048)
+SLOW_LINK_MBIT = 100
+SLOW_LINK_PAGES = 5000
+SLOW_LINK_CHECKPOINTS = 20
 PAGES = (0, 500, 5000, 50000)
 CHECKPOINTS = 50
 PEER_CHECKPOINTS = 12
@@ -87,28 +94,60 @@ def print_row(row):
           + " ".join(f"{step} {ms:.2f}" for step, ms in row["pause_steps_ms"].items()), flush=True)
 
 
+def measure(arguments, codec="by-rule", inside=lambda *command: command):
+    """Runs the program and yields what it measured of each of its numbers of pages. `inside`: makes a command one that
+    runs where the link is."""
+    ram_mib, checkpoints, peer_checkpoints, pages = arguments
+    command = inside(*map(str, (PROGRAM, ram_mib, codec, checkpoints, peer_checkpoints, *pages)))
+    environment = os.environ | {"TWINSTEP_GUEST_DIR": str(GUEST)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
+        yield from map(json.loads, program.stdout)
+    if program.returncode != 0:
+        sys.exit(f"Error: {PROGRAM.name} ended with {program.returncode}")
+
+
+def slow_link_row(measured):
+    own = measured["own"]
+    return {"page_codec": measured["page_codec"], "checkpoints": len(own), "commit_ms": median_ms(own, "commit_ns"),
+            "pages_sent": median_of(own, "pages_sent"), "bytes_sent": median_of(own, "bytes_sent")}
+
+
+def measure_slow_link():
+    """Both ends are in one namespace, so its loopback device is the link."""
+    rows = {}
+    with Lab() as lab:
+        namespace = lab.network.hosts["a"]
+        namespace.run("ip", "link", "set", "lo", "mtu", 1500)
+        namespace.run("tc", "qdisc", "replace", "dev", "lo", "root", "tbf", "rate", f"{SLOW_LINK_MBIT}mbit", "burst",
+                      "64kb", "latency", "50ms")
+        for name, codec in (("compressed", "by-rule"), ("plain", "none")):
+            (measured,) = measure((RAM_MIB[0], SLOW_LINK_CHECKPOINTS, 0, (SLOW_LINK_PAGES,)), codec, namespace.inside)
+            rows[name] = slow_link_row(measured)
+            print(f"link of {SLOW_LINK_MBIT} Mbit/s, {name}: {rows[name]}", flush=True)
+    return {"link_mbit": SLOW_LINK_MBIT, "ram_mib": RAM_MIB[0], "pages_dirtied_by_load": SLOW_LINK_PAGES, **rows,
+            "commit_compressed_over_plain": round(rows["compressed"]["commit_ms"] / rows["plain"]["commit_ms"], 3),
+            "bytes_compressed_over_plain": round(rows["compressed"]["bytes_sent"] / rows["plain"]["bytes_sent"], 3)}
+
+
 def main():
     parser = figures.parser(__doc__)
-    parser.add_argument("--ram-mib", type=int, nargs="+", default=RAM_MIB)
+    parser.add_argument("--ram-mib", type=int, nargs="*", default=RAM_MIB)
     parser.add_argument("--pages", type=int, nargs="+", default=PAGES)
     parser.add_argument("--checkpoints", type=int, default=CHECKPOINTS)
     arguments = parser.parse_args()
     conditions = figures.conditions()
     subprocess.run([figures.ROOT / "tests/lab/guest/build", GUEST], check=True)
-    environment = os.environ | {"TWINSTEP_GUEST_DIR": str(GUEST)}
     print("  RAM  pages   pause     p99     max  commit   apply stopped   dirty    sent    peer   steps (ms, medians)")
     rows = []
     for ram_mib in arguments.ram_mib:
-        command = [PROGRAM, ram_mib, arguments.checkpoints, PEER_CHECKPOINTS, *arguments.pages]
-        with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment) as program:
-            for pages, line in zip(arguments.pages, program.stdout):
-                rows.append(row_of(ram_mib, pages, json.loads(line)))
-                print_row(rows[-1])
-        if program.returncode != 0:
-            sys.exit(f"Error: {PROGRAM.name} ended with {program.returncode}")
+        measured = measure((ram_mib, arguments.checkpoints, PEER_CHECKPOINTS, arguments.pages))
+        for values, pages in zip(measured, arguments.pages):
+            rows.append(row_of(ram_mib, pages, values))
+            print_row(rows[-1])
+    slow_link = measure_slow_link()
     goals = goals_of(rows)
     print("\n".join(f"{'met   ' if met else 'missed'} {name}" for name, met in goals.items()))
-    figures.write(arguments.json, {"conditions": conditions, "rows": rows, "goals": goals})
+    figures.write(arguments.json, {"conditions": conditions, "rows": rows, "slow_link": slow_link, "goals": goals})
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ ImageHeader header_of_part(ImageHeader header, std::size_t part, const ImageTail
 
 }  // namespace
 
-Result<ImageSender> ImageSender::create(std::span<const int> sockets, std::chrono::milliseconds stall_timeout) {
+Result<ImageSender> ImageSender::create(std::span<const int> sockets, std::chrono::milliseconds stall_timeout,
+                                        const checkpoint::PackRule& rule) {
   std::vector<StreamSender> streams;
   for (const int socket : sockets) {
-    auto stream = StreamSender::create(socket, stall_timeout);
+    auto stream = StreamSender::create(socket, stall_timeout, rule);
     if (!stream) return tl::unexpected(stream.error());
     streams.push_back(std::move(*stream));
   }

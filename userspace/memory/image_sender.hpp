@@ -26,8 +26,10 @@ struct SentInfo {
 class ImageSender {
  public:
   /// `sockets`: 1..kStreamsMax, connected, of stream type; they stay the caller's, as does closing them after the
-  /// sender is gone. `stall_timeout`: longest time in which no byte may move on a stream.
-  static Result<ImageSender> create(std::span<const int> sockets, std::chrono::milliseconds stall_timeout);
+  /// sender is gone. `stall_timeout`: longest time in which no byte may move on a stream. `rule`: by which each stream
+  /// compresses.
+  static Result<ImageSender> create(std::span<const int> sockets, std::chrono::milliseconds stall_timeout,
+                                    const checkpoint::PackRule& rule = checkpoint::PackRule());
 
   /// Sends no more than this from the next image on; 0: as fast as the link takes it.
   void limit_rate(std::uint64_t bytes_per_s) { rate_bytes_per_s_ = bytes_per_s; }

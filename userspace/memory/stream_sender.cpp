@@ -25,10 +25,12 @@ std::span<const std::byte> bytes_of(const T& object) {
 
 }  // namespace
 
-StreamSender::StreamSender(int socket, RingSender ring, Packer packer, std::vector<Slot> slots)
-    : socket_(socket), ring_(std::move(ring)), slots_(std::move(slots)), packer_(std::move(packer)) {}
+StreamSender::StreamSender(int socket, RingSender ring, Packer packer, const checkpoint::PackRule& rule,
+                           std::vector<Slot> slots)
+    : socket_(socket), ring_(std::move(ring)), slots_(std::move(slots)), packer_(std::move(packer)), rule_(rule) {}
 
-Result<StreamSender> StreamSender::create(int socket, std::chrono::milliseconds stall_timeout) {
+Result<StreamSender> StreamSender::create(int socket, std::chrono::milliseconds stall_timeout,
+                                          const checkpoint::PackRule& rule) {
   auto ring = RingSender::create(socket, stall_timeout);
   if (!ring) return tl::unexpected(ring.error());
   std::vector<Slot> slots;
@@ -41,7 +43,7 @@ Result<StreamSender> StreamSender::create(int socket, std::chrono::milliseconds 
   }
   auto packer = Packer::create();
   if (!packer) return tl::unexpected(packer.error());
-  return StreamSender(socket, std::move(*ring), std::move(*packer), std::move(slots));
+  return StreamSender(socket, std::move(*ring), std::move(*packer), rule, std::move(slots));
 }
 
 Result<void> StreamSender::limit_rate(std::uint64_t bytes_per_s) {

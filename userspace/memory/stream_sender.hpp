@@ -36,7 +36,8 @@ struct ImageTail {
 class StreamSender {
  public:
   /// `socket`: connected, of stream type; stays the caller's, as does closing it after the sender is gone.
-  static Result<StreamSender> create(int socket, std::chrono::milliseconds stall_timeout);
+  static Result<StreamSender> create(int socket, std::chrono::milliseconds stall_timeout,
+                                     const checkpoint::PackRule& rule);
 
   /// What all streams of an image have sent so far.
   struct Sent {
@@ -65,7 +66,7 @@ class StreamSender {
     ChunkHeader header;
   };
 
-  StreamSender(int socket, RingSender ring, Packer packer, std::vector<Slot> slots);
+  StreamSender(int socket, RingSender ring, Packer packer, const checkpoint::PackRule& rule, std::vector<Slot> slots);
 
   Result<void> send_chunks(PageFeed& feed, Sent& sent, const OnChunk& on_chunk);
   Result<void> send_chunk(Slot& slot, Sent& sent);

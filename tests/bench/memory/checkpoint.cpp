@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of a real pair of QEMUs whose guests write a known set of pages in each epoch.
-// checkpoint RAM_MIB CHECKPOINTS PEER_CHECKPOINTS PAGES...: one JSON line for each PAGES, with the measured values of
-// each checkpoint. TWINSTEP_GUEST_DIR: the guest (tests/lab/guest/build DIR).
+// checkpoint RAM_MIB CODEC CHECKPOINTS PEER_CHECKPOINTS PAGES...: one JSON line for each PAGES, with the measured
+// values of each checkpoint. CODEC: "by-rule", as the product does it, or "none": pages are never compressed.
+// TWINSTEP_GUEST_DIR: the guest (tests/lab/guest/build DIR).
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -72,7 +73,7 @@ json entry(const Measured& measured) {
 
 class Bench {
  public:
-  explicit Bench(std::uint64_t ram_bytes)
+  Bench(std::uint64_t ram_bytes, const checkpoint::PackRule& rule)
       : pair_(
             [ram_bytes](const std::filesystem::path& run_dir, const io::UniqueFd& tap, bool paused) {
               auto spec = guest_spec(run_dir, tap, paused, 0);
@@ -82,7 +83,7 @@ class Bench {
                                 "-serial", "chardev:load"});
               return spec;
             },
-            ram_bytes),
+            ram_bytes, rule),
         pvm_load_(pair_.pvm().run_dir),
         svm_load_(pair_.svm().run_dir) {
     if (!wait_tick(pair_.pvm().run_dir, 2, kBootTimeout)) throw std::runtime_error("the guest did not boot");
@@ -100,6 +101,7 @@ class Bench {
       shown["load_pages_written"].push_back(write(pages));
       shown["own"].push_back(entry(pair_.checkpoint("")));
     }
+    shown["page_codec"] = pair_.packs() ? "lz4" : "none";
     for (int i = 0; i < peer_checkpoints; ++i) {
       write(pages);
       shown["peer"].push_back(entry(pair_.peer_checkpoint()));
@@ -127,15 +129,17 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace twinstep::machine_test;
-  if (argc < 5) {
-    std::cerr << "usage: " << argv[0] << " RAM_MIB CHECKPOINTS PEER_CHECKPOINTS PAGES...\n";
+  const std::string codec = argc > 5 ? argv[2] : "";
+  if (codec != "by-rule" && codec != "none") {
+    std::cerr << "usage: " << argv[0] << " RAM_MIB by-rule|none CHECKPOINTS PEER_CHECKPOINTS PAGES...\n";
     return 2;
   }
   try {
     if (const auto missing = missing_for_guest()) throw std::runtime_error(*missing);
-    Bench bench(std::strtoull(argv[1], nullptr, 10) << 20);
-    for (int i = 4; i < argc; ++i) {
-      std::cout << bench.row(std::strtoull(argv[i], nullptr, 10), std::atoi(argv[2]), std::atoi(argv[3])) << std::endl;
+    using twinstep::checkpoint::PackRule;
+    Bench bench(std::strtoull(argv[1], nullptr, 10) << 20, codec == "none" ? PackRule(0) : PackRule());
+    for (int i = 5; i < argc; ++i) {
+      std::cout << bench.row(std::strtoull(argv[i], nullptr, 10), std::atoi(argv[3]), std::atoi(argv[4])) << std::endl;
     }
   } catch (const std::exception& error) {
     std::cerr << "Error: " << error.what() << "\n";

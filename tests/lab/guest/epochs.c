@@ -2,7 +2,8 @@
 // A load that writes a known set of pages each time it is told to, for measuring checkpoints. The second serial port
 // carries lines "PAGES TAG": write PAGES pages, each fourth of them with TAG in it, then answer "done PAGES". Two VMs
 // that are told different tags so write three quarters of their pages alike. Until the next line it goes on writing the
-// same pages with the same content, slowly.
+// same pages with the same content, slowly. Nearly half of each page is scrambled numbers, once and for
+// all, the rest is zeros: something to compress, but not all of it.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -35,6 +36,18 @@ static void write_page(volatile uint64_t* memory, unsigned long page, const stru
   at[0] = (pass->number << 32) | page;
   at[kWordsPerPage / 2] = page % 4 == 0 ? pass->tag : 0;
   at[kWordsPerPage - 1] = pass->number;
+}
+
+// A bijection, so no two words are the same.
+static uint64_t scrambled(uint64_t number) {
+  number *= 0x9e3779b97f4a7c15u;
+  number = (number ^ (number >> 32)) * 0xbf58476d1ce4e5b9u;
+  return number ^ (number >> 29);
+}
+
+static void fill_page(volatile uint64_t* memory, unsigned long page) {
+  const unsigned long first = page * kWordsPerPage;
+  for (unsigned long word = 1; word < kWordsPerPage / 2; ++word) memory[first + word] = scrambled(first + word);
 }
 
 static unsigned long free_pages(void) {
@@ -91,8 +104,8 @@ static void* run_epochs(void* argument) {
     if (told.pages > kPagesMax) told.pages = kPagesMax;
     pass = told;
     next = 0;
+    for (; touched < pass.pages; ++touched) fill_page(memory, touched);
     for (unsigned long page = 0; page < pass.pages; ++page) write_page(memory, page, &pass);
-    if (pass.pages > touched) touched = pass.pages;
     dprintf(port, "done %lu\n", pass.pages);
   }
 }

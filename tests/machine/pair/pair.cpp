@@ -43,7 +43,7 @@ Nanos now() {
 
 }  // namespace
 
-Pair::Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max)
+Pair::Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max, const checkpoint::PackRule& rule)
     : pvm_(value(start_side(make_spec(pvm_dir_.path(), pvm_tap_, false)))),
       svm_(value(start_side(make_spec(svm_dir_.path(), svm_tap_, true)))),
       primary_(value(memory::PrimaryMemory::create(pvm_.ram.bytes(), *pvm_.dirty, epoch_bytes_max, kKey))),
@@ -52,7 +52,7 @@ Pair::Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max)
       saver_(value(qemu::StateSaver::create(pvm_.process.qmp(), kTimeout))),
       loader_(value(qemu::StateLoader::create(svm_.process.qmp(), pvm_.features.machine_type, kTimeout))),
       stream_(tcp_pair()),
-      sender_(value(memory::ImageSender::create(std::array{stream_.first.get()}, kTimeout))) {
+      sender_(value(memory::ImageSender::create(std::array{stream_.first.get()}, kTimeout, rule))) {
   value(secondary_.receive_from(std::array{stream_.second.get()}));
 }
 

@@ -49,14 +49,17 @@ class Pair {
  public:
   static constexpr std::uint64_t kGeneration = 7;
 
-  /// `make_spec`: of a VM in this run directory, on this tap, paused or not.
+  /// `make_spec`: of a VM in this run directory, on this tap, paused or not. `rule`: by which pages are compressed.
   using MakeSpec =
       std::function<qemu::VmSpec(const std::filesystem::path& run_dir, const io::UniqueFd& tap, bool paused)>;
-  Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max);
+  Pair(const MakeSpec& make_spec, std::size_t epoch_bytes_max,
+       const checkpoint::PackRule& rule = checkpoint::PackRule());
 
   Side& pvm() { return pvm_; }
   Side& svm() { return svm_; }
   memory::SecondaryMemory& secondary() { return secondary_; }
+  /// Whether pages are compressed at present.
+  bool packs() const { return sender_.packs(); }
 
   /// Live rounds until few pages are left. Returns what each sent and left.
   std::vector<memory::LiveRound> live_sync();

@@ -44,6 +44,14 @@ TEST_F(PackRuleTest, ASlowLinkIsWorthCompressing) {
   EXPECT_NEAR(rule_.gain(), 2.5, 0.01);
 }
 
+TEST_F(PackRuleTest, AtALimitOfZeroNothingIsEverTried) {
+  rule_ = PackRule(0);
+  pack(40, 500);
+  link(1);
+  EXPECT_FALSE(rule_.wants_sample());
+  EXPECT_FALSE(rule_.packs());
+}
+
 TEST_F(PackRuleTest, ContentThatDoesNotShrinkIsNot) {
   pack(90, 500);
   link(12);

@@ -23,18 +23,22 @@ class PackRule {
   /// Measurements of the link in a row that must say the same before anything changes.
   static constexpr int kAgreeing = 3;
 
+  /// link_rate_max: 0 compresses nothing.
+  explicit PackRule(double link_rate_max = kLinkRateMax) : link_rate_max_(link_rate_max) {}
+
   /// The link takes so many bytes a second; 0: not known, which changes nothing.
   void on_link(std::uint64_t bytes_per_s);
   /// Some pages of so many bytes became so many in so much time.
   void on_packed(std::uint64_t bytes, std::uint64_t packed_bytes, Nanos took_ns);
 
   /// Whether pages are to be compressed for a try if packs() is false.
-  bool wants_sample() const { return link_bytes_per_s_ > 0 && link_bytes_per_s_ < kLinkRateMax; }
+  bool wants_sample() const { return link_bytes_per_s_ > 0 && link_bytes_per_s_ < link_rate_max_; }
   bool packs() const { return packs_; }
   /// How many times as fast pages arrive compressed; 0: not known.
   double gain() const;
 
  private:
+  double link_rate_max_;
   double link_bytes_per_s_ = 0;
   double pack_bytes_per_s_ = 0;  // of what goes in
   double part_left_ = 1;         // of each byte
