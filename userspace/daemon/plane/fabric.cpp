@@ -22,7 +22,7 @@ constexpr std::uint32_t kInDevicePools = 2 * kRing;
 
 /// One that isn't there yet has one queue.
 std::uint32_t queues_to_reserve(const std::string& device) {
-  return std::min<std::uint32_t>(io::device_rx_queues(device).value_or(1), TS_QUEUES_MAX);
+  return std::min<std::uint32_t>(io::device_rx_queues_with_xdp(device).value_or(1), TS_QUEUES_MAX);
 }
 
 bool has_large_frames(const FabricNic& nic) {

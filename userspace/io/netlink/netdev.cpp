@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/netlink/netdev.hpp"
 
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
@@ -13,12 +14,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "io/os_error.hpp"
 #include "io/unique_fd.hpp"
 
 namespace twinstep::io {
 namespace {
+
+constexpr const char* kVirtioDriver = "virtio_net";
 
 Result<ifreq> request_for(const std::string& name) {
   ifreq request{};
@@ -38,6 +42,37 @@ Result<ifreq> run(const std::string& name, ifreq request, unsigned long command,
 
 Result<ifreq> ask(const std::string& name, unsigned long command, const char* what) {
   return request_for(name).and_then([&](const ifreq& request) { return run(name, request, command, what); });
+}
+
+/// An answer of the device's driver; nothing where it has none to such a question (SIOCETHTOOL).
+template <typename Answer>
+Result<std::optional<Answer>> ask_driver(const std::string& name, std::uint32_t command, const char* what) {
+  auto request = request_for(name);
+  if (!request) return tl::unexpected(request.error());
+  Answer answer{};
+  answer.cmd = command;
+  request->ifr_data = reinterpret_cast<char*>(&answer);
+  const auto done = run(name, *request, SIOCETHTOOL, what);
+  if (!done && errno == EOPNOTSUPP) return std::nullopt;
+  if (!done) return tl::unexpected(done.error());
+  return answer;
+}
+
+Result<ethtool_channels> channels_of(const std::string& name) {
+  return ask_driver<ethtool_channels>(name, ETHTOOL_GCHANNELS, "ask the queues of").map([](const auto& answer) {
+    return answer.value_or(ethtool_channels{});
+  });
+}
+
+/// Empty for a device without a driver's name.
+Result<std::string> device_driver(const std::string& name) {
+  return ask_driver<ethtool_drvinfo>(name, ETHTOOL_GDRVINFO, "ask the driver of").map([](const auto& answer) {
+    return std::string(answer ? answer->driver : "");
+  });
+}
+
+unsigned rx_queues(const ethtool_channels& channels) {
+  return std::max(1U, channels.combined_count + channels.rx_count);
 }
 
 }  // namespace
@@ -75,15 +110,18 @@ Result<bool> device_carrier(const std::string& name) {
 }
 
 Result<unsigned> device_rx_queues(const std::string& name) {
-  auto request = request_for(name);
-  if (!request) return tl::unexpected(request.error());
-  ethtool_channels channels{};
-  channels.cmd = ETHTOOL_GCHANNELS;
-  request->ifr_data = reinterpret_cast<char*>(&channels);
-  const auto answer = run(name, *request, SIOCETHTOOL, "ask the queues of");
-  if (!answer && errno == EOPNOTSUPP) return 1;
-  if (!answer) return tl::unexpected(answer.error());
-  return std::max(1U, channels.combined_count + channels.rx_count);
+  return channels_of(name).map(rx_queues);
+}
+
+Result<unsigned> device_rx_queues_with_xdp(const std::string& name) {
+  const auto channels = channels_of(name);
+  if (!channels) return tl::unexpected(channels.error());
+  const auto driver = device_driver(name);
+  if (!driver) return tl::unexpected(driver.error());
+  const int cpus = libbpf_num_possible_cpus();
+  const unsigned added = *driver == kVirtioDriver && cpus > 0 ? static_cast<unsigned>(cpus) : 0;
+  const bool fits = channels->combined_count + added <= channels->max_combined;
+  return rx_queues(*channels) + (fits ? added : 0);
 }
 
 Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes) {

@@ -24,6 +24,9 @@ Result<unsigned> device_mtu(const std::string& name);
 Result<bool> device_carrier(const std::string& name);
 /// Receive queues in use; 1 for a device that has no notion of them.
 Result<unsigned> device_rx_queues(const std::string& name);
+/// Those it will have with a native XDP program, as far as that differs: virtio_net adds one for each possible
+/// processor if the device has that many left, and then receives by them, too (virtnet_xdp_set in the kernel).
+Result<unsigned> device_rx_queues_with_xdp(const std::string& name);
 Result<void> set_device_mtu(const std::string& name, unsigned mtu_bytes);
 Result<void> set_device_up(const std::string& name);
 /// The host's stack says nothing of its own on this device. A kernel without IPv6 has nothing to turn off.
