@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -47,21 +48,22 @@ class CommandQueue {
 
   /// The same without waiting.
   void post(std::function<void()> work) {
-    {
-      const std::lock_guard lock(mutex_);
-      waiting_.push_back(std::move(work));
-    }
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(work));
+    has_work_ = true;
     const std::uint64_t one = 1;
     if (::write(wake_.get(), &one, sizeof(one)) != sizeof(one))
       throw std::runtime_error("cannot wake the packet plane");
   }
 
   void run_all() {
-    std::uint64_t wakes = 0;
-    if (::read(wake_.get(), &wakes, sizeof(wakes)) != sizeof(wakes)) return;
+    if (!has_work_) return;
     std::vector<std::function<void()>> due;
     {
       const std::lock_guard lock(mutex_);
+      has_work_ = false;
+      std::uint64_t wakes = 0;
+      [[maybe_unused]] const auto got = ::read(wake_.get(), &wakes, sizeof(wakes));
       due.swap(waiting_);
     }
     for (const auto& work : due) work();
@@ -70,7 +72,8 @@ class CommandQueue {
  private:
   io::UniqueFd wake_;
   std::mutex mutex_;
-  std::vector<std::function<void()>> waiting_;
+  std::vector<std::function<void()>> waiting_;  // under mutex_
+  std::atomic<bool> has_work_ = false;          // written under mutex_, so that to look costs no system call
 };
 
 }  // namespace twinstep::daemon

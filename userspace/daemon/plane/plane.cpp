@@ -83,6 +83,7 @@ struct Plane::Impl {
   void run();
   void wait();
   bool pump();
+  bool take_group();
   void drain();
   bool drain_stopped();
   void return_to_epoch();
@@ -114,7 +115,8 @@ struct Plane::Impl {
   std::vector<io::XskSocket::Frame> batch;
 
   CommandQueue commands;
-  std::vector<pollfd> sources;  // whatever the thread waits for
+  std::vector<pollfd> sources;  // whatever the thread waits for; the first is the group socket
+  bool group_may_have = true;   // frames: only poll() knows that it has none
   std::atomic<bool> stopping = false;
   std::thread thread;  // last: it uses all of the above
 };
@@ -134,10 +136,10 @@ void Plane::Impl::run() {
 std::vector<pollfd> Plane::Impl::all_sources() {
   std::vector<pollfd> all;
   const auto add = [&](int fd) { all.push_back({fd, POLLIN, 0}); };
+  add(port->group().fd());
   add(port->tap().fd());
   for (const auto* sockets : {&port->uplinks(), &port->links()})
     for (const auto& socket : *sockets) add(socket->fd());
-  add(port->group().fd());
   add(port->inbox().fd());
   add(commands.fd());
   return all;
@@ -151,7 +153,7 @@ void Plane::Impl::wait() {
     if (const auto deadline = comparer->next_deadline()) until = std::min(until, *deadline);
   const Nanos left = std::max<Nanos>(until - io::monotonic_ns(), 0);
   const timespec timeout{.tv_sec = left / kSecond, .tv_nsec = left % kSecond};
-  ::ppoll(sources.data(), sources.size(), &timeout, nullptr);
+  if (::ppoll(sources.data(), sources.size(), &timeout, nullptr) >= 0) group_may_have = sources.front().revents != 0;
 }
 
 /// One batch of each socket. Returns whether there was anything.
@@ -177,18 +179,24 @@ bool Plane::Impl::pump() {
     on_input(frame);
     any = true;
   }
-  for (std::size_t i = 0; i < kBatch; ++i) {
-    const auto frame = port->group().receive();
-    if (!frame) break;
-    on_input(*frame);
-    any = true;
-  }
+  if (std::exchange(group_may_have, true)) any |= take_group();
   if (any) primary.flush();
   if (role == Role::primary && outputs < kBatch) primary.lend(now);
   return any;
 }
 
+/// One batch of frames for groups that the VM may be in. Returns whether there was any.
+bool Plane::Impl::take_group() {
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    const auto frame = port->group().receive();
+    if (!frame) return i > 0;
+    on_input(*frame);
+  }
+  return true;
+}
+
 void Plane::Impl::drain() {
+  group_may_have = true;  // what poll() said may be old
   for (int round = 0; pump() && round < kDrainRoundsMax; ++round) {
   }
 }
