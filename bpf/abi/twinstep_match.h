@@ -163,7 +163,9 @@ struct ts_boundary {
 };
 TS_ASSERT_SIZE(struct ts_boundary, 16);
 
-#define TS_MATCH_BOUNDARIES 128
+#define TS_MATCH_BOUNDARIES 256
+/* From so many beyond the PVM's stream on, user space gets the records too: before any is lost here. */
+#define TS_MATCH_BOUNDARIES_AHEAD (TS_MATCH_BOUNDARIES * 3 / 4)
 /* Boundaries that one frame may pass. */
 #define TS_MATCH_STEPS 8
 
@@ -232,7 +234,7 @@ TS_INLINE int ts_match_record(struct ts_match_flow *flow, const struct ts_record
 		TS_ADD_ORDERED(&flow->head, 0);
 	}
 	return *(volatile __u32 *)&flow->owner == TS_MATCH_USER ||
-	       flow->head - *(volatile __u32 *)&flow->tail > TS_MATCH_BOUNDARIES / 2;
+	       flow->head - *(volatile __u32 *)&flow->tail > TS_MATCH_BOUNDARIES_AHEAD;
 }
 
 /* A segment of the PVM, as far as the rules need it. */

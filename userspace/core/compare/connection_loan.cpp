@@ -65,7 +65,7 @@ void Connection::take_back(const Context& context, const ts_match_flow& from, Na
 
   stream_->advance(from.next, digest_of(from.cumulative.lo, from.cumulative.hi));
   const std::uint32_t head = __atomic_load_n(&from.head, __ATOMIC_ACQUIRE);
-  for (std::uint32_t at = head - std::min<std::uint32_t>(head, TS_MATCH_BOUNDARIES - 1); at != head; ++at) {
+  for (std::uint32_t at = head - std::min<std::uint32_t>(head - from.tail, TS_MATCH_BOUNDARIES - 1); at != head; ++at) {
     const ts_boundary boundary = from.boundaries[at % TS_MATCH_BOUNDARIES];
     // The link program may have begun another round meanwhile.
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
