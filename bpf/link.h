@@ -213,8 +213,8 @@ static __always_inline int ts_link_probe(struct xdp_md *ctx, __u32 slot, __u32 p
 	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_LINK_ERROR, bpf_redirect_map(&ts_taps, slot, XDP_DROP));
 }
 
-SEC("xdp")
-int ts_link(struct xdp_md *ctx)
+/* joined: libxdp's dispatcher runs the program. */
+static __always_inline int ts_link_any(struct xdp_md *ctx, int joined)
 {
 	struct ts_link_frame *frame = (void *)(long)ctx->data;
 	struct ts_slot_config *config;
@@ -228,7 +228,7 @@ int ts_link(struct xdp_md *ctx)
 	target.nic = frame->header.nic;
 	slot = bpf_map_lookup_elem(&ts_vm_slot, &target);
 	config = slot ? ts_slot(*slot) : 0;
-	if (!config)
+	if (!config || (joined && !ts_has_reader(&ts_xsk_link, *slot)))
 		return XDP_DROP;
 	if (frame->header.abi_version != TS_ABI_VERSION)
 		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
@@ -245,6 +245,18 @@ int ts_link(struct xdp_md *ctx)
 	default:
 		return ts_end(*slot, TS_COUNT_LINK_ERROR, XDP_DROP);
 	}
+}
+
+SEC("xdp")
+int ts_link(struct xdp_md *ctx)
+{
+	return ts_link_any(ctx, 0);
+}
+
+SEC("?xdp")
+int ts_link_join(struct xdp_md *ctx)
+{
+	return ts_link_any(ctx, 1);
 }
 
 #endif

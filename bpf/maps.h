@@ -135,6 +135,17 @@ static __always_inline long ts_to_socket(const struct xdp_md *ctx, void *sockets
 	return queue < TS_QUEUES_MAX ? bpf_redirect_map(sockets, slot * TS_QUEUES_MAX + queue, XDP_DROP) : XDP_DROP;
 }
 
+/*
+ * Whether anybody reads what a program behind libxdp's dispatcher takes. Such a program stays there when its daemon is
+ * killed, but the kernel takes the daemon's sockets out of the map.
+ */
+static __always_inline int ts_has_reader(void *sockets, __u32 slot)
+{
+	__u32 first = slot * TS_QUEUES_MAX;
+
+	return bpf_map_lookup_elem(sockets, &first) != 0;
+}
+
 /* Counts the frame and returns what becomes of it. */
 static __always_inline int ts_end(__u32 slot, enum ts_counter which, int action)
 {

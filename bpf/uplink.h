@@ -36,51 +36,53 @@ static __always_inline __u32 *ts_inbound_slot(struct xdp_md *ctx)
  * needs (the kernel's xdp_convert_zc_to_xdp_frame()). So it is encapsulated before that, and ts_tap_ingress unpacks the
  * tap's copy.
  */
-static __always_inline int ts_prepare_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config)
+static __always_inline int ts_prepare_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					     int joined)
 {
-	return config->flags & TS_SLOT_ZERO_COPY ? ts_encapsulate(ctx, slot, config) : 0;
+	return !joined && config->flags & TS_SLOT_ZERO_COPY ? ts_encapsulate(ctx, slot, config) : 0;
 }
 
-static __always_inline int ts_uplink_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config)
+static __always_inline int ts_uplink_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					    int joined)
 {
 	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
 
-	if (!devices || ts_prepare_mirror(ctx, slot, config))
+	if (!devices || ts_prepare_mirror(ctx, slot, config, joined))
 		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_UPLINK_MIRRORED, TS_COUNT_UPLINK_ERROR,
 			       bpf_redirect_map(devices, 0, BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS));
 }
 
 static __always_inline int ts_probe_mirror(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
-					   __u32 device)
+					   __u32 device, int joined)
 {
 	void *devices = bpf_map_lookup_elem(&ts_mirrors, &slot);
 
-	if (!devices || ts_prepare_mirror(ctx, slot, config))
+	if (!devices || ts_prepare_mirror(ctx, slot, config, joined))
 		return ts_end(slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
 			       bpf_redirect_map(devices, device, XDP_DROP));
 }
 
 static __always_inline int ts_uplink_probe(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
-					   __u32 path)
+					   __u32 path, int joined)
 {
 	switch (path) {
 	case TS_PROBE_TAP:
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
 				       bpf_redirect_map(&ts_taps, slot, XDP_DROP));
 	case TS_PROBE_MIRROR_TAP:
-		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_TAP);
+		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_TAP, joined);
 	case TS_PROBE_LINK:
-		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_LINK);
+		return ts_probe_mirror(ctx, slot, config, TS_MIRROR_LINK, joined);
 	default:
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_UPLINK_ERROR,
 				       ts_to_socket(ctx, &ts_xsk_uplink, slot));
 	}
 }
 
-SEC("xdp")
-int ts_uplink(struct xdp_md *ctx)
+/* joined: libxdp's dispatcher runs the program, in the place of a function that leaves a frame's bounds alone. */
+static __always_inline int ts_uplink_frame(struct xdp_md *ctx, int joined)
 {
 	__u32 *slot = ts_inbound_slot(ctx);
 	struct ts_slot_config *config = slot ? ts_slot(*slot) : 0;
@@ -88,9 +90,11 @@ int ts_uplink(struct xdp_md *ctx)
 
 	if (!config || config->uplink_ifindex != ctx->ingress_ifindex)
 		return XDP_PASS;
+	if (joined && !ts_has_reader(&ts_xsk_uplink, *slot))
+		return XDP_PASS;
 	probe = ts_probe_of(ctx, 0, config);
 	if (probe)
-		return ts_uplink_probe(ctx, *slot, config, probe->path);
+		return ts_uplink_probe(ctx, *slot, config, probe->path, joined);
 	/* First of all, so that whatever lies behind speaks the VM's numbers: its tap, the other host, user space. */
 	if (config->uplink_mode != TS_UPLINK_CLOSED && ts_translate_in(ctx, *slot, config))
 		return ts_end(*slot, TS_COUNT_UPLINK_ERROR, XDP_DROP);
@@ -103,13 +107,25 @@ int ts_uplink(struct xdp_md *ctx)
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_TAP, TS_COUNT_UPLINK_ERROR,
 				       bpf_redirect_map(&ts_taps, *slot, XDP_DROP));
 	case TS_UPLINK_MIRROR:
-		return ts_uplink_mirror(ctx, *slot, config);
+		return ts_uplink_mirror(ctx, *slot, config, joined);
 	case TS_UPLINK_GATED:
 		return ts_end_redirect(*slot, TS_COUNT_UPLINK_GATED, TS_COUNT_UPLINK_ERROR,
 				       ts_to_socket(ctx, &ts_xsk_uplink, *slot));
 	default:
 		return ts_end(*slot, TS_COUNT_UPLINK_CLOSED, XDP_DROP);
 	}
+}
+
+SEC("xdp")
+int ts_uplink(struct xdp_md *ctx)
+{
+	return ts_uplink_frame(ctx, 0);
+}
+
+SEC("?xdp")
+int ts_uplink_join(struct xdp_md *ctx)
+{
+	return ts_uplink_frame(ctx, 1);
 }
 
 /* Runs on the mirror's copy for the link, after the uplink program chose to mirror. */

@@ -30,10 +30,12 @@ bool has_large_frames(const FabricNic& nic) {
 }
 
 /// The link carries the pages, too, by the host's stack, and a queue that copies nothing for AF_XDP copies every packet
-/// for the stack. Zero-copy is for drivers with native XDP.
-io::DeviceQueue::Copies copies(io::XdpRole role, io::XdpMode mode) {
-  return role == io::XdpRole::uplink && mode == io::XdpMode::native ? io::DeviceQueue::Copies::probed
-                                                                    : io::DeviceQueue::Copies::always;
+/// for the stack. Zero-copy is for drivers with native XDP, and
+/// for a program of its own, which may encapsulate.
+io::DeviceQueue::Copies copies(io::XdpRole role, const io::XdpAttachment& attachment) {
+  const bool may_be_zero_copy =
+      role == io::XdpRole::uplink && attachment.mode == io::XdpMode::native && !attachment.dispatched;
+  return may_be_zero_copy ? io::DeviceQueue::Copies::probed : io::DeviceQueue::Copies::always;
 }
 
 std::string set_queues(const std::string& device, std::uint32_t queues) {
@@ -59,6 +61,7 @@ Result<std::unique_ptr<Fabric>> Fabric::create(const std::string& link, const st
   if (!programs) return tl::unexpected(programs.error());
   std::unique_ptr<Fabric> self(new Fabric(std::move(*programs), link, nics));
   if (auto reserved = self->reserve_memory(fragments); !reserved) return tl::unexpected(reserved.error());
+  self->remove_leftovers();
   return self;
 }
 
@@ -89,6 +92,12 @@ Result<void> Fabric::reserve_memory(bool fragments) {
   if (!umem) return tl::unexpected(umem.error());
   umem_ = std::move(*umem);
   return {};
+}
+
+/// The memory is this process's, so that no other twinstepd lives in the network namespace.
+void Fabric::remove_leftovers() const {
+  for (const auto& [device, place] : places_)
+    if (auto done = io::XdpPrograms::remove_leftovers(device); !done) spdlog::warn("{}", done.error().message);
 }
 
 /// A program that runs natively hands frames to devices natively too, and a device without native XDP takes none so.
@@ -148,7 +157,7 @@ Result<std::unique_ptr<FabricDevice>> Fabric::make(io::XdpRole role, const std::
   auto attachment = programs_.attach(role, name, native);
   if (!attachment) return tl::unexpected(attachment.error());
   device->attachment = std::move(*attachment);
-  auto queues = open_queues(name, place, copies(role, device->attachment.mode));
+  auto queues = open_queues(name, place, copies(role, device->attachment));
   if (!queues) return tl::unexpected(queues.error());
   device->queues = std::move(*queues);
   return device;

@@ -92,6 +92,7 @@ class Fabric {
   Fabric(io::XdpPrograms programs, std::string link, std::vector<FabricNic> nics)
       : programs_(std::move(programs)), link_(std::move(link)), nics_(std::move(nics)) {}
   Result<void> reserve_memory(bool fragments);
+  void remove_leftovers() const;
   static Result<std::unique_ptr<Fabric>> create(const std::string& link, const std::vector<FabricNic>& nics,
                                                 bool fragments);
   Result<std::shared_ptr<FabricDevice>> open(io::XdpRole role, const std::string& name, bool native);

@@ -78,9 +78,10 @@ struct NicView {
   std::string output;  ///< the device with the guest's whole frames; the tap itself without guest offloads
   io::GuestOffloads guest_offloads{};
   io::XdpMode uplink_mode{}, link_mode{}, tap_mode{};
-  std::size_t uplink_queues = 0, link_queues = 0;  ///< that receive, with a socket each
-  bool busy_poll = false;                          ///< asked for, and the kernel can
-  std::size_t queues_polled = 0;                   ///< those whose driver's work the plane does
+  bool uplink_dispatched = false, link_dispatched = false;  ///< beside programs of others, in libxdp's dispatcher
+  std::size_t uplink_queues = 0, link_queues = 0;           ///< that receive, with a socket each
+  bool busy_poll = false;                                   ///< asked for, and the kernel can
+  std::size_t queues_polled = 0;                            ///< those whose driver's work the plane does
   DeviceState uplink_state, link_state, output_state;
   ts_slot_config slot{};
 };
@@ -140,7 +141,8 @@ class Plane {
 
   // Secondary
   /// The SVM has been stopped, after shut_input(), and its QEMU reads one more frame: gives it a decoy and waits until
-  /// it is taken, 20 ms at most. Once per stop. Returns whether it was: if not QEMU holds a frame that slipped in before.
+  /// it is taken, 20 ms at most. Once per stop. Returns whether it was: if not QEMU holds a frame that slipped in
+  /// before.
   bool occupy_reader();
   /// The SVM stands still for the checkpoint that begins `next_epoch`: mirrored frames of the old one no longer count.
   /// Also before the first checkpoint, so that the SVM gets what arrives while it is loaded.

@@ -116,6 +116,8 @@ Result<void> Port::open_devices() {
   view_.link_mode = link_device_->attachment.mode;
   view_.uplink_mode = uplink_device_->attachment.mode;
   view_.tap_mode = output_device_.attachment.mode;
+  view_.link_dispatched = link_device_->attachment.dispatched != nullptr;
+  view_.uplink_dispatched = uplink_device_->attachment.dispatched != nullptr;
   view_.uplink_queues = uplink_device_->queues.size();
   view_.link_queues = link_device_->queues.size();
   return {};

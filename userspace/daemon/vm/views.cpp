@@ -64,6 +64,10 @@ json flow_json(const std::string& vm, std::size_t nic, const compare::FlowView& 
   return shown;
 }
 
+const char* attached(bool dispatched) {
+  return dispatched ? "dispatcher" : "alone";
+}
+
 json nic_json(const std::string& vm, std::size_t number, const io::MacAddress& mac, Plane& plane) {
   const NicView nic = plane.nic();
   const PlaneStats stats = plane.stats();
@@ -72,8 +76,10 @@ json nic_json(const std::string& vm, std::size_t number, const io::MacAddress& m
                 {"mac", io::to_string(mac)},
                 {"uplink", nic.uplink},
                 {"uplink_mode", io::to_string(nic.uplink_mode)},
+                {"uplink_attached", attached(nic.uplink_dispatched)},
                 {"link", nic.link},
                 {"link_mode", io::to_string(nic.link_mode)},
+                {"link_attached", attached(nic.link_dispatched)},
                 {"tap", nic.tap},
                 {"tap_mode", io::to_string(nic.tap_mode)},
                 {"poll", nic.busy_poll ? "busy" : "interrupt"},

@@ -13,7 +13,6 @@ struct Close {
   void operator()(xdp_multiprog* programs) const { xdp_multiprog__close(programs); }
 };
 
-/// libxdp's own words go to stderr by default.
 int no_print(libxdp_print_level, const char*, va_list) {
   return 0;
 }
@@ -26,8 +25,12 @@ void add(std::vector<DeviceProgram>& all, const xdp_program* program) {
 
 }  // namespace
 
-std::vector<DeviceProgram> device_programs(int ifindex) {
+void quieten_libxdp() {
   libxdp_set_print(no_print);
+}
+
+std::vector<DeviceProgram> device_programs(int ifindex) {
+  quieten_libxdp();
   std::vector<DeviceProgram> all;
   xdp_multiprog* found = xdp_multiprog__get_from_ifindex(ifindex);
   if (libxdp_get_error(found) != 0) return all;

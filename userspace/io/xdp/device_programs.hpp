@@ -17,6 +17,9 @@ struct DeviceProgram {
 /// libxdp's dispatcher is there. None if the kernel doesn't tell.
 std::vector<DeviceProgram> device_programs(int ifindex);
 
+/// libxdp's own words go to stderr by default; the result of a call says what the user must know.
+void quieten_libxdp();
+
 /// As in "xdp_pass (id 12)".
 std::string to_string(const DeviceProgram& program);
 

@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/if_link.h>
 #include <twinstep_bpf.skel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -85,6 +86,42 @@ bpf_devmap_val device_entry(int ifindex, int program_fd) {
 
 constexpr int kNoProgram = -1;
 
+/// The names in bpf/ of what joins libxdp's dispatcher.
+constexpr const char* kJoinsUplink = "ts_uplink_join";
+constexpr const char* kJoinsLink = "ts_link_join";
+
+/// The programs once more, opened only, with the same maps.
+Result<Skeleton> open_again(const twinstep_bpf& loaded, const std::string& program) {
+  Skeleton again(twinstep_bpf::open());
+  if (!again) return fail_os("cannot open the XDP programs");
+  bpf_program* each = nullptr;
+  bpf_object__for_each_program(each, again->obj) bpf_program__set_autoload(each, program == bpf_program__name(each));
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, again->obj) {
+    const bpf_map* shared = bpf_object__find_map_by_name(loaded.obj, bpf_map__name(map));
+    if (shared == nullptr || bpf_map__reuse_fd(map, bpf_map__fd(shared)) != 0)
+      return fail_os(std::string("cannot share the BPF map ") + bpf_map__name(map));
+  }
+  return again;
+}
+
+/// The one that a device runs natively: it may be a dispatcher, which changes whenever a program joins or leaves.
+UniqueFd native_program(int ifindex) {
+  std::uint32_t id = 0;
+  return UniqueFd(bpf_xdp_query_id(ifindex, XDP_FLAGS_DRV_MODE, &id) == 0 ? bpf_prog_get_fd_by_id(id) : -1);
+}
+
+/// What may be done about a program that isn't in a dispatcher.
+std::string remedy(const std::string& device) {
+  const std::string unload =
+      "run: xdp-loader unload " + device + " --all (or: bpftool net detach xdp dev " + device + ")";
+  if (kernel_can_dispatch())
+    return "one that runs beside others must come by libxdp's dispatcher; " + unload +
+           ", and load it by xdp-loader before twinstepd starts";
+  return "none can run beside it, as this kernel lacks what libxdp's dispatcher is made of (BPF_PROG_TYPE_EXT); " +
+         unload;
+}
+
 }  // namespace
 
 struct XdpPrograms::Impl {
@@ -110,6 +147,26 @@ struct XdpPrograms::Impl {
       std::uint32_t size = sizeof info;
       return bpf_obj_get_info_by_fd(bpf_program__fd(program(role)), &info, &size) == 0 && info.id == id;
     });
+  }
+
+  /// allowed: the programs there run in a mode in which Twinstep's may run on the device.
+  Result<XdpAttachment> join(XdpRole role, const std::string& device, int ifindex, bool allowed) const {
+    const std::string there = "libxdp's dispatcher is on the " + std::string(to_string(role)) + " " + device;
+    if (!allowed)
+      return fail(
+          there +
+          " natively, and Twinstep's program must run generically there; load yours by: xdp-loader load -m skb");
+    if (skeleton->rodata->ts_fragments != 0)
+      return fail(there +
+                  ", and behind it Twinstep carries no frames larger than a page; set the uplinks' MTUs no higher than "
+                  "3400 and restart twinstepd");
+    const char* name = role == XdpRole::uplink ? kJoinsUplink : kJoinsLink;
+    const auto again = open_again(*skeleton, name);
+    if (!again) return tl::unexpected(again.error());
+    auto joined = DispatchedProgram::join((*again)->obj, name, device, ifindex);
+    if (!joined) return tl::unexpected(joined.error());
+    const XdpMode mode = (*joined)->mode();
+    return XdpAttachment{.link = {}, .dispatched = std::move(*joined), .mode = mode};
   }
 
   const bpf_map* sockets(XdpRole role) const {
@@ -160,10 +217,6 @@ const char* to_string(XdpRole role) {
   }
 }
 
-const char* to_string(XdpMode mode) {
-  return mode == XdpMode::native ? "native" : "generic";
-}
-
 XdpPrograms::XdpPrograms(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 XdpPrograms::~XdpPrograms() = default;
 XdpPrograms::XdpPrograms(XdpPrograms&&) noexcept = default;
@@ -191,33 +244,39 @@ Result<XdpPrograms> XdpPrograms::load(bool fragments) {
 Result<XdpAttachment> XdpPrograms::attach(XdpRole role, const std::string& device, bool native) {
   const auto ifindex = device_index(device);
   if (!ifindex) return tl::unexpected(ifindex.error());
+  if (const auto mode = role == XdpRole::tap ? std::nullopt : dispatcher_mode(*ifindex))
+    return impl_->join(role, device, *ifindex, native || *mode == XdpMode::generic);
   const int program_fd = bpf_program__fd(impl_->program(role));
   for (const auto mode : {XdpMode::native, XdpMode::generic}) {
     if (mode == XdpMode::native && !native) continue;
     LIBBPF_OPTS(bpf_link_create_opts, options);
     options.flags = mode == XdpMode::native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
     UniqueFd link(bpf_link_create(program_fd, *ifindex, BPF_XDP, &options));
-    if (link) return XdpAttachment{std::move(link), mode};
+    if (link) return XdpAttachment{.link = std::move(link), .dispatched = nullptr, .mode = mode};
   }
   const int error = errno;
   const std::string what = std::string("cannot attach an XDP program to the ") + to_string(role) + " " + device;
   if (const auto others = other_programs(*ifindex); !others.empty())
-    return fail(what + ": the XDP program " + others.front() +
-                " is there, and one that runs beside others must come by libxdp's dispatcher; run: xdp-loader unload " +
-                device + " --all (or: bpftool net detach xdp dev " + device + ")");
+    return fail(what + ": the XDP program " + others.front() + " is there, and " + remedy(device));
   errno = error;
   return fail_os(what);
+}
+
+Result<void> XdpPrograms::remove_leftovers(const std::string& device) {
+  return leave_dispatcher(kJoinsUplink, device).and_then([&] { return leave_dispatcher(kJoinsLink, device); });
 }
 
 std::vector<std::string> XdpPrograms::other_programs(int ifindex) const {
   std::vector<std::string> others;
   for (const auto& each : device_programs(ifindex))
-    if (!impl_->owns(each.id)) others.push_back(to_string(each));
+    if (!impl_->owns(each.id) && each.name != kJoinsUplink && each.name != kJoinsLink)
+      others.push_back(to_string(each));
   return others;
 }
 
 Result<void> XdpPrograms::arrive(XdpRole role, XdpMode mode, int ifindex, std::span<const std::byte> frame) const {
-  const auto* program = mode == XdpMode::native ? impl_->program(role) : impl_->skeleton->progs.ts_arrive;
+  const auto program = mode == XdpMode::native ? native_program(ifindex)
+                                               : UniqueFd(::dup(bpf_program__fd(impl_->skeleton->progs.ts_arrive)));
   xdp_md context{};
   context.data_end = static_cast<std::uint32_t>(frame.size());
   context.ingress_ifindex = static_cast<std::uint32_t>(ifindex);
@@ -229,7 +288,7 @@ Result<void> XdpPrograms::arrive(XdpRole role, XdpMode mode, int ifindex, std::s
   options.repeat = 1;
   options.batch_size = 1;
   options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
-  if (bpf_prog_test_run_opts(bpf_program__fd(program), &options) != 0)
+  if (bpf_prog_test_run_opts(program.get(), &options) != 0)
     return fail_os(std::string("cannot make a frame arrive at the ") + to_string(role));
   return {};
 }

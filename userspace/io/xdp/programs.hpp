@@ -14,9 +14,11 @@
 #include "core/result.hpp"
 #include "io/netlink/netdev.hpp"
 #include "io/unique_fd.hpp"
+#include "io/xdp/dispatcher.hpp"
 #include "io/xdp/flow_tables.hpp"
 #include "io/xdp/lanes.hpp"
 #include "io/xdp/match_table.hpp"
+#include "io/xdp/mode.hpp"
 
 namespace twinstep::io {
 
@@ -24,13 +26,11 @@ namespace twinstep::io {
 enum class XdpRole : std::uint8_t { tap, uplink, link };
 const char* to_string(XdpRole role);
 
-/// native: in the driver, before the kernel makes a packet of the frame. generic: after; slower, and works everywhere.
-enum class XdpMode : std::uint8_t { native, generic };
-const char* to_string(XdpMode mode);
-
-/// A program on a device. It is taken off with the object, and by the kernel when the process dies.
+/// A program on a device: alone by a link, which the kernel ends when the process dies, or beside others in libxdp's
+/// dispatcher, where it lets all pass then. It is taken off with the object.
 struct XdpAttachment {
   UniqueFd link;
+  std::unique_ptr<DispatchedProgram> dispatched;  ///< instead of the link
   XdpMode mode{};
 };
 
@@ -45,9 +45,12 @@ class XdpPrograms {
   XdpPrograms(XdpPrograms&&) noexcept;
   XdpPrograms& operator=(XdpPrograms&&) noexcept;
 
-  /// Attaches the role's program, natively if `native` and the driver can. Another program there is never replaced: an
-  /// error names it.
+  /// Attaches the role's program, natively if `native` and the driver can. Where libxdp's dispatcher is on an uplink or
+  /// link, the program joins those that are there. Another program is never replaced: an error names it.
   Result<XdpAttachment> attach(XdpRole role, const std::string& device, bool native);
+  /// Takes out of libxdp's dispatcher on the device what a process that was killed left there. No other process with
+  /// these programs may be alive in the network namespace.
+  static Result<void> remove_leftovers(const std::string& device);
   /// XDP programs on a device that aren't of these, as in "xdp_pass (id 12)".
   std::vector<std::string> other_programs(int ifindex) const;
 
