@@ -35,7 +35,10 @@ static __always_inline int ts_digest_packet(struct xdp_md *ctx, __u32 slot, cons
 	return ts_digest(ctx, slot, packet->payload_offset, packet->payload_bytes, (struct ts_digest *)acc);
 }
 
-/* Puts the metadata in front of the frame, which makes all packet pointers stale. */
+/*
+ * Puts the metadata in front of the frame, as its first bytes: there is no other room for them at a tap before Linux 6.15,
+ * where bpf_xdp_adjust_meta() fails. Makes all packet pointers stale.
+ */
 static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_packet *packet, __u32 epoch,
 					  const __u64 *acc, __u32 flags)
 {
@@ -43,10 +46,10 @@ static __always_inline int ts_prefix_meta(struct xdp_md *ctx, const struct ts_pa
 
 	if (!ts_digest_reaches(ctx, packet))
 		flags |= TS_META_DIGEST_PARTIAL;
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*meta)))
 		return -1;
-	meta = (void *)(long)ctx->data_meta;
-	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+	meta = (void *)(long)ctx->data;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data_end)
 		return -1;
 	meta->acc[0] = acc[0];
 	meta->acc[1] = acc[1];
@@ -155,11 +158,18 @@ static __always_inline int ts_tap_direct(struct xdp_md *ctx, __u32 slot, const s
 			       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
 }
 
-static __always_inline int ts_tap_probe(struct xdp_md *ctx, __u32 slot, __u32 path)
+static __always_inline int ts_tap_probe(struct xdp_md *ctx, __u32 slot, const struct ts_slot_config *config,
+					__u32 path)
 {
+	const struct ts_packet nothing = {};
+	const __u64 acc[TS_DIGEST_LIMBS] = {};
+
 	if (path == TS_PROBE_UPLINK)
 		return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR,
 				       bpf_redirect_map(&ts_uplinks, slot, XDP_DROP));
+	/* As if held: the proof is to show that the device takes the metadata. */
+	if (ts_prefix_meta(ctx, &nothing, config->epoch, acc, 0))
+		return ts_end(slot, TS_COUNT_TAP_ERROR, XDP_DROP);
 	return ts_end_redirect(slot, TS_COUNT_PROBES, TS_COUNT_TAP_ERROR, ts_to_socket(ctx, &ts_xsk_tap, slot));
 }
 
@@ -180,7 +190,7 @@ int ts_tap(struct xdp_md *ctx)
 		return XDP_DROP;
 	probe = ts_probe_of(ctx, 0, config);
 	if (probe)
-		return ts_tap_probe(ctx, *slot, probe->path);
+		return ts_tap_probe(ctx, *slot, config, probe->path);
 	if (config->tap_mode == TS_TAP_CLOSED)
 		return ts_end(*slot, TS_COUNT_TAP_CLOSED, XDP_DROP);
 	if (ts_parse(ctx, &packet))

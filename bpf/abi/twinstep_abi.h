@@ -53,8 +53,7 @@ enum ts_class {
 #define TS_META_TWIN 2 /* the SVM has produced it too: the program has taken the record for this frame */
 
 /*
- * Lies directly in front of the frame that the tap program hands to the AF_XDP socket. 32 bytes, the most that
- * bpf_xdp_adjust_meta allows on kernels before 6.3.
+ * Lies directly in front of the frame that the tap program hands to the AF_XDP socket, which gets both in one piece.
  * acc: raw KR69 accumulators over the compared bytes, [payload_offset, payload_offset + payload_bytes):
  *   TCP: the segment's payload. Datagram: from the upper-layer header (behind IPv4 options, IPv6 extension headers) to the
  *   end by IP's length. ARP: the 28 bytes of the ARP packet. Other and soft: all after the Ethernet header and VLAN tags.

@@ -94,7 +94,6 @@ Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
   xdp_md context_in{};
   context_in.data_end = static_cast<std::uint32_t>(frame.size());
   context_in.ingress_ifindex = kLoopback;
-  xdp_md context_out{};
   LIBBPF_OPTS(bpf_test_run_opts, options);
   options.data_in = frame.data();
   options.data_size_in = static_cast<std::uint32_t>(frame.size());
@@ -102,14 +101,13 @@ Ran ProgramTest::run(const bpf_program* program, const Bytes& frame) {
   options.data_size_out = static_cast<std::uint32_t>(out.size());
   options.ctx_in = &context_in;
   options.ctx_size_in = sizeof(context_in);
-  options.ctx_out = &context_out;
-  options.ctx_size_out = sizeof(context_out);
   const int error = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
   EXPECT_EQ(error, 0) << "BPF_PROG_TEST_RUN of " << bpf_program__name(program) << ": " << std::strerror(-error);
 
   Ran ran{.action = options.retval, .frame = {}, .meta = {}};
-  const std::size_t meta_bytes = context_out.data - context_out.data_meta;
-  if (meta_bytes == sizeof(ts_frame_meta)) std::memcpy(&ran.meta.emplace(), out.data(), sizeof(ts_frame_meta));
+  const std::size_t meta_bytes =
+      options.data_size_out == frame.size() + sizeof(ts_frame_meta) ? sizeof(ts_frame_meta) : 0;
+  if (meta_bytes != 0) std::memcpy(&ran.meta.emplace(), out.data(), sizeof(ts_frame_meta));
   ran.frame.assign(out.begin() + static_cast<std::ptrdiff_t>(meta_bytes), out.begin() + options.data_size_out);
   return ran;
 }

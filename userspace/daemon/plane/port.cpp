@@ -8,7 +8,6 @@
 #include <stdexcept>
 
 #include "daemon/plane/uplink_check.hpp"
-#include "io/xdp/tap_metadata.hpp"
 
 namespace twinstep::daemon {
 namespace {
@@ -103,10 +102,8 @@ Result<void> Port::open_devices() {
   const auto output = io::device_index(view_.output);
   if (!output) return tl::unexpected(output.error());
   output_device_.ifindex = *output;
-  // The pair of an offload stage has it on every kernel.
-  const bool has_metadata = view_.output != view_.tap || io::taps_have_metadata();
-  auto attachment = programs().attach(io::XdpRole::tap, view_.output,
-                                      has_metadata && uplink_device_->attachment.mode == io::XdpMode::native);
+  auto attachment =
+      programs().attach(io::XdpRole::tap, view_.output, uplink_device_->attachment.mode == io::XdpMode::native);
   if (!attachment) return tl::unexpected(attachment.error());
   output_device_.attachment = std::move(*attachment);
   auto queue = open_queue(view_.output, io::DeviceQueue::Use::both);
@@ -157,7 +154,8 @@ Result<void> Port::admit_encapsulated(const io::Tap& tap) {
 }
 
 Result<std::unique_ptr<io::XskSocket>> Port::open_socket(io::XdpRole role, io::DeviceQueue& queue) {
-  auto opened = io::XskSocket::open(queue, umem_);
+  const std::uint32_t prefix_bytes = role == io::XdpRole::tap ? sizeof(ts_frame_meta) : 0;
+  auto opened = io::XskSocket::open(queue, umem_, prefix_bytes);
   if (!opened) return opened;
   if (auto set = programs().set_socket(role, slot_, queue.queue(), (*opened)->fd()); !set)
     return tl::unexpected(set.error());

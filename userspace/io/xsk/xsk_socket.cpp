@@ -39,8 +39,8 @@ void wait_for_running_programs() {
 
 }  // namespace
 
-Result<std::unique_ptr<XskSocket>> XskSocket::open(DeviceQueue& queue, ChunkPool& pool) {
-  std::unique_ptr<XskSocket> self(new XskSocket(queue, pool));
+Result<std::unique_ptr<XskSocket>> XskSocket::open(DeviceQueue& queue, ChunkPool& pool, std::uint32_t prefix_bytes) {
+  std::unique_ptr<XskSocket> self(new XskSocket(queue, pool, prefix_bytes));
   if (auto done = self->bind(); !done) return tl::unexpected(done.error());
   return self;
 }
@@ -105,21 +105,23 @@ void XskSocket::receive(std::vector<Frame>& out, std::size_t frames_max) {
   queue_.refill();
 }
 
-/// The kernel hands over the parts of a frame in a row, and all at once.
+/// The kernel hands over the parts of a frame in a row, and all at once. The prefix is in the first.
 void XskSocket::take_part(const xdp_desc& descriptor, std::vector<Frame>& out) {
   Umem& umem = pool_.umem();
+  const std::uint32_t prefix = partial_ ? 0 : prefix_bytes_;
+  const Frame part{.address = descriptor.addr + prefix, .length = descriptor.len - prefix};
   if (!umem.fragments()) {
-    out.push_back({descriptor.addr, descriptor.len});
+    out.push_back(part);
     return;
   }
-  umem.part(descriptor.addr) = {.next = 0, .bytes = descriptor.len};
+  umem.part(part.address) = {.next = 0, .bytes = part.length};
   if (partial_) {
-    umem.part(last_part_).next = descriptor.addr;
-    partial_->length += descriptor.len;
+    umem.part(last_part_).next = part.address;
+    partial_->length += part.length;
   } else {
-    partial_ = Frame{descriptor.addr, descriptor.len};
+    partial_ = part;
   }
-  last_part_ = descriptor.addr;
+  last_part_ = part.address;
   if ((descriptor.options & kContinues) != 0) return;
   out.push_back(*partial_);
   partial_.reset();

@@ -20,7 +20,7 @@ namespace twinstep::io {
 class XskSocket {
  public:
   struct Frame {
-    std::uint64_t address = 0;  ///< of the frame's first byte; metadata, if any, lies right before it
+    std::uint64_t address = 0;  ///< of the frame's first byte; the prefix, if any, lies right before it
     std::uint32_t length = 0;   ///< of the whole frame; beyond the first chunk it goes on as Umem::part() says
   };
   /// What the kernel dropped on its way into this socket.
@@ -30,8 +30,9 @@ class XskSocket {
     std::uint64_t other = 0;      ///< too large for a chunk, and the like
   };
 
-  /// pool: of the frames that are sent. Both must outlive the socket.
-  static Result<std::unique_ptr<XskSocket>> open(DeviceQueue& queue, ChunkPool& pool);
+  /// pool: of the frames that are sent. prefix_bytes: what the XDP program puts in front of each frame that it hands to
+  /// this socket. The queue and the pool must outlive the socket.
+  static Result<std::unique_ptr<XskSocket>> open(DeviceQueue& queue, ChunkPool& pool, std::uint32_t prefix_bytes = 0);
   /// No XSKMAP may name the socket any more.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
@@ -67,7 +68,8 @@ class XskSocket {
   bool knows_queue() const;
 
  private:
-  XskSocket(DeviceQueue& queue, ChunkPool& pool) : queue_(queue), pool_(pool) {}
+  XskSocket(DeviceQueue& queue, ChunkPool& pool, std::uint32_t prefix_bytes)
+      : queue_(queue), pool_(pool), prefix_bytes_(prefix_bytes) {}
   Result<void> bind();
   void take_part(const xdp_desc& descriptor, std::vector<Frame>& out);
   bool write(std::span<const std::byte> bytes, Frame& frame);
@@ -78,6 +80,7 @@ class XskSocket {
 
   DeviceQueue& queue_;
   ChunkPool& pool_;
+  std::uint32_t prefix_bytes_;
   UniqueFd socket_;
   MappedRing receive_, transmit_;
   std::optional<Frame> partial_;  // received so far of a frame in several parts
