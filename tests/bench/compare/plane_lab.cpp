@@ -19,6 +19,7 @@
 #include "cpu_time.hpp"
 #include "frame_maker.hpp"
 #include "io/unique_fd.hpp"
+#include "stale_namespaces.hpp"
 
 // After the ABI header, whose types it uses.
 #include <compare_bench.skel.h>
@@ -28,6 +29,8 @@ namespace {
 
 constexpr std::uint16_t kVmId = 1;
 constexpr io::MacAddress kVmMac{0x52, 0x54, 0, 0, 0, 1};
+/// Of the namespaces' names.
+constexpr const char* kPrefix = "ts-bench";
 constexpr int kPlaneProcessor = 1;
 constexpr unsigned kMtu = 1500;
 constexpr std::uint32_t kUmemFrames = 16384;
@@ -99,7 +102,8 @@ std::uint64_t* ClientPrograms::sent_ns() {
 }
 
 PlaneLab::PlaneLab(Protocol protocol, std::size_t lent_flows_max)
-    : prefix_("ts-bench" + std::to_string(::getpid())), lent_flows_max_(lent_flows_max), client_(protocol) {
+    : prefix_(std::string(kPrefix) + std::to_string(::getpid())), lent_flows_max_(lent_flows_max), client_(protocol) {
+  test::remove_stale_namespaces(kPrefix);
   build();
   const auto before = own_threads();
   start('a', a_);

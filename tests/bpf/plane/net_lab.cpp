@@ -19,9 +19,13 @@
 #include <stdexcept>
 #include <thread>
 
+#include "stale_namespaces.hpp"
+
 namespace twinstep::test {
 namespace {
 
+/// Of the namespaces' names.
+constexpr const char* kPrefix = "ts-plane";
 constexpr const char* kHostAddress = "10.9.0.1";
 constexpr const char* kClientAddress = "10.9.0.2";
 constexpr int kPatienceMs = 3000;
@@ -67,7 +71,9 @@ void put_tag_back(Bytes& frame, msghdr& message) {
 
 }  // namespace
 
-NetLab::NetLab(const Options& options) : prefix_("ts-plane" + std::to_string(::getpid())), sysfs_(options.sysfs) {
+NetLab::NetLab(const Options& options)
+    : prefix_(std::string(kPrefix) + std::to_string(::getpid())), sysfs_(options.sysfs) {
+  remove_stale_namespaces(kPrefix);
   const auto number = std::to_string(options.queues);
   const std::string mtu = " mtu " + std::to_string(options.mtu);
   const std::string link_mtu = " mtu " + std::to_string(options.mtu + 100);
