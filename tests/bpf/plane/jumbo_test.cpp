@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "io/xsk/umem.hpp"
 #include "plane_fixture.hpp"
 
 namespace twinstep::test {
@@ -21,6 +22,8 @@ class JumboTest : public PlaneFixture {
   void SetUp() override {
     PlaneFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
+    constexpr std::array<std::uint32_t, 1> kOneFrame{1};
+    if (const auto umem = io::Umem::create(kOneFrame, true); !umem) GTEST_SKIP() << umem.error().message;
     start('a', a_, kMacs, [this](std::size_t /*vm*/, const compare::Diverged& diverged) {
       const std::lock_guard lock(mutex_);
       diverged_ = diverged;
