@@ -106,11 +106,13 @@ void replace32(Bytes& frame, const Segment& segment, std::size_t offset, std::ui
   const std::size_t checksum_at = segment.tcp_offset + kTcpChecksum;
   const std::uint32_t old = load_be32(frame, offset);
   // A field at an odd offset, as options may have it, counts with its bytes swapped.
-  const auto halves = [&](std::uint32_t word) {
-    if ((offset - segment.tcp_offset) % 2 != 0)
-      word = __builtin_bswap16(static_cast<std::uint16_t>(word >> 16)) << 16 |
-             __builtin_bswap16(static_cast<std::uint16_t>(word));
-    return (word >> 16) + (word & 0xffff);
+  const bool is_odd = (offset - segment.tcp_offset) % 2 != 0;
+  const auto halves = [is_odd](std::uint32_t word) {
+    const auto high = static_cast<std::uint16_t>(word >> 16);
+    const auto low = static_cast<std::uint16_t>(word);
+    const std::uint32_t sum = std::uint32_t{high} + low;
+    const std::uint32_t swapped = std::uint32_t{__builtin_bswap16(high)} + __builtin_bswap16(low);
+    return is_odd ? swapped : sum;
   };
   std::uint32_t sum = static_cast<std::uint16_t>(~load_be16(frame, checksum_at));
   sum += halves(~old) + halves(value);
