@@ -114,6 +114,16 @@ TEST(Epochs, ResetConnectionsAreForgotten) {
   EXPECT_TRUE(pair.comparer.begin_epoch(9, pair.now).empty());
 }
 
+TEST(Epochs, ClosedConnectionsAreForgottenSoon) {
+  Pair pair;
+  pair.pvm(fin(100));
+  pair.svm(fin(100));
+  pair.now += 4 * kSecond;
+  EXPECT_EQ(pair.comparer.begin_epoch(2, pair.now).size(), 1U) << "its FIN may have to be repeated";
+  pair.now += 2 * kSecond;
+  EXPECT_TRUE(pair.comparer.begin_epoch(3, pair.now).empty());
+}
+
 TEST(Epochs, ReleaseAllAndDiscard) {
   Pair solo;
   const auto a = solo.pvm(data(100, "abc"));
