@@ -78,13 +78,17 @@ class MachineTest : public ::testing::Test {
 class SecondaryTest : public MachineTest {
  protected:
   SecondaryTest() { machine_ = Machine(config("b", "a")); }
-  void stand_by() {
+  /// Up to where the first image is on its way.
+  void expect_image() {
     give(Boot{true, Record{1, "a", ""}});
     give(PeerConnected{});
     hear(MessageType::prepare);
     give(VmStarted{});
     hear(MessageType::checkpoint_request, 1);
     give(SvmStopDone{1});
+  }
+  void stand_by() {
+    expect_image();
     give(ImageReceived{1});
     give(ApplyDone{1});
     hear(MessageType::registered, 1);

@@ -56,12 +56,7 @@ TEST_F(SecondaryTest, PartialImageIsThrownAway) {
 }
 
 TEST_F(SecondaryTest, AnSvmWithoutStateIsNotResumed) {
-  give(Boot{true, Record{1, "a", ""}});
-  give(PeerConnected{});
-  hear(MessageType::prepare);
-  give(VmStarted{});
-  hear(MessageType::checkpoint_request, 1);
-  give(SvmStopDone{1});
+  expect_image();
   give(StepFailed{Step::receive_image, "cut"});
   EXPECT_TRUE(sent(MessageType::secondary_gone));
   EXPECT_EQ(find<ResumeSvm>(), nullptr);
