@@ -94,6 +94,8 @@ qemu::VmSpec guest_spec(const std::filesystem::path& run_dir, const io::UniqueFd
       "tcg",
       "-cpu",
       "max",
+      "-smp",
+      "1,maxcpus=2",  // otherwise without memory barriers: tests/lab/twinlab/guest.py
       "-kernel",
       guest_dir() / "vmlinuz",
       "-initrd",
