@@ -79,8 +79,6 @@ def _update(map_id, value, namespace):
     namespace.run("bpftool", "map", "update", "id", map_id, "key", *SLOT_KEY, "value", *map(str, value))
 
 
-
-
 class Feeder:
     """The program that gives the secondary its input, in host b's namespace."""
 

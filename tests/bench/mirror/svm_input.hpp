@@ -63,7 +63,7 @@ class SvmInput {
 
   std::function<bool(const Bytes&)> deliver_;
   std::function<std::uint32_t(const ConnectionKey&)> opened_;
-  std::map<ConnectionKey, Connection> connections_;
+  std::map<ConnectionKey, Connection> connections_;  // as many as the one client has ports, at most
   std::deque<Bytes> others_;
   std::vector<Connection*> listed_;
   std::size_t waiting_bytes_ = 0;
