@@ -7,6 +7,7 @@ import pathlib
 import tempfile
 import unittest
 
+from twinlab.guest import GuestImage
 from twinlab.lab import default_build_directory
 from twinlab.system import LabError, run
 
@@ -31,7 +32,7 @@ def boot(directory):
     nics += [word for nic in ("one", "other")
              for word in ("-netdev", f"hubport,hubid=1,id={nic}",
                           "-device", f"virtio-net-pci,netdev={nic},disable-legacy=on,iommu_platform=on")]
-    console = run("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults", "-display", "none",
+    console = run("qemu-system-x86_64", *GuestImage.processor, "-m", "1024", "-nodefaults", "-display", "none",
                   "-no-reboot", "-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initramfs",
                   "-append", "console=ttyS0 quiet panic=-1", "-serial", "stdio", *nics, timeout_s=BOOT_TIMEOUT_S)
     reports = [line[len(MARK):] for line in console.splitlines() if line.startswith(MARK)]

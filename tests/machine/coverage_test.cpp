@@ -25,7 +25,7 @@ using ::testing::Values;
 std::vector<std::string> covered_devices(const std::string& machine, const std::filesystem::path& disk) {
   const std::string file = "file=" + disk.string() + ",format=raw,readonly=on,if=none,id=";
   std::vector<std::string> args{"-machine", machine,
-                                "-smp",     "8",
+                                "-smp",     "8,maxcpus=8",
                                 "-drive",   file + "disk0",
                                 "-drive",   file + "disk1,media=cdrom",
                                 "-drive",   file + "disk2,media=cdrom",
