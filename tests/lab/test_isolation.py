@@ -44,7 +44,7 @@ class IsolationTest(unittest.TestCase):
     def test_a_crawling_page_stream_holds_up_its_own_vm_alone(self):
         self._play(*CRAWLING)
 
-    def test_neither_does_one_that_crawls_when_all_is_sent(self):
+    def test_a_stream_that_crawls_once_all_is_sent_holds_up_its_own_vm_alone(self):
         self._play(*CRAWLING_AT_ITS_END)
 
     def _play(self, mode, rate, held_s_max):
